@@ -1,1 +1,3 @@
+//! Entry point of `whitewater`; see the library for what it does.
+
 fn main() {}

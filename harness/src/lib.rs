@@ -1,0 +1,1 @@
+//! The `whitewater` program: breaks clusters on purpose and judges whether they held.
