@@ -99,6 +99,11 @@ impl FrameDecoder {
     pub fn pending_bytes(&self) -> usize {
         self.buffer.len() - self.start
     }
+
+    /// The bytes of a frame not yet whole: at the end of a stream, what its sender left torn.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
 }
 
 #[cfg(test)]
