@@ -1,1 +1,3 @@
 //! The `whitewater` program: breaks clusters on purpose and judges whether they held.
+
+pub mod guardian;
