@@ -45,6 +45,8 @@ pub(super) struct Flow {
     /// Records of what `out` holds and of what was dropped.
     records: Vec<MessageRecord>,
     stalled_since: Option<(u64, FaultId)>,
+    /// The sender's incarnation when the connection was made, until it has sent something.
+    silent: Option<u32>,
 }
 
 /// A message, or a piece of an opaque stream, that waits.
@@ -99,6 +101,7 @@ impl Flow {
             out: Vec::new(),
             records: Vec::new(),
             stalled_since: None,
+            silent: Some(shared.speakers.present(&link.link.from)),
         }
     }
 
@@ -144,6 +147,9 @@ impl Flow {
                         self.take_torn_tail(&decoder);
                     }
                     Ok(len) => {
+                        if let Some(incarnation) = self.silent.take() {
+                            self.shared.speakers.spoke(&self.link.link.from, incarnation);
+                        }
                         decoder.push(&buffer[..len]);
                         if let Err(breach) = self.take_frames(&mut decoder) {
                             return FlowEnd::Breach(breach);

@@ -23,6 +23,7 @@ mod proxy;
 mod record;
 pub mod rule;
 mod shared;
+mod speakers;
 mod table;
 
 pub use address::{AddressError, Addresses, NodeAddresses, Subnet};

@@ -108,6 +108,7 @@ impl Network {
             open: OpenConnections::default(),
             counters: CounterBook::default(),
             breaches: Mutex::new(Vec::new()),
+            speakers: Default::default(),
         });
         let (alive, all_gone) = mpsc::channel(1);
         let mut network = Network {
@@ -238,6 +239,17 @@ impl Network {
     /// Breaches of the declared peer framing, the first few.
     pub fn breaches(&self) -> Vec<FramingBreach> {
         self.shared.breaches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections made from now on belong to this incarnation of the node. To be called before
+    /// it is started.
+    pub fn set_incarnation(&self, node: &NodeId, incarnation: u32) {
+        self.shared.speakers.set(node, incarnation);
+    }
+
+    /// Whether this incarnation of the node has sent a byte to a peer or a client.
+    pub fn has_sent(&self, node: &NodeId, incarnation: u32) -> bool {
+        self.shared.speakers.has_sent(node, incarnation)
     }
 
     /// Ends all connections, stops all tasks and waits until they are gone.

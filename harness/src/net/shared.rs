@@ -12,6 +12,7 @@ use super::counters::CounterBook;
 use super::limits;
 use super::record::MessageRecord;
 use super::rule::{CompiledRules, Delivery, FaultId, Link};
+use super::speakers::Speakers;
 
 /// A link and what its flows have in common.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub(super) struct Shared {
     pub(super) open: OpenConnections,
     pub(super) counters: CounterBook,
     pub(super) breaches: Mutex<Vec<FramingBreach>>,
+    pub(super) speakers: Speakers,
 }
 
 impl Shared {

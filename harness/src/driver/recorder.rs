@@ -1,0 +1,259 @@
+//! Writes down what happens: history, faults, messages, manifest.
+//!
+//! Everything reaches the operating system within [`super::limits::FLUSH`], before a fault is
+//! injected and at the end, so that a killed harness loses no more. An error of recording voids
+//! the run; what was written stays readable.
+
+use std::thread::JoinHandle;
+
+use checker::history::EventKind;
+use protocol::NodeId;
+use results::fault_log::{FaultEvent, FaultLogWriter};
+use results::history::{HistoryWriter, Process, Record};
+use results::manifest::Manifest;
+use results::message_log::{self, MessageLogWriter};
+use results::{Error, RunDir};
+use serde_json::json;
+use tokio::sync::mpsc;
+use workloads::Outcome;
+
+use super::client_task::client_name;
+use super::limits;
+use crate::coordinator::event::{Complete, Invoke, Nanos, Note};
+use crate::net::{MessageFate, MessageRecord};
+
+/// The records of a run.
+pub struct Recorder {
+    run_dir: RunDir,
+    history: HistoryWriter,
+    faults: FaultLogWriter,
+    manifest: Manifest,
+    messages: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Recorder {
+    /// Creates the files and writes the manifest for the first time.
+    ///
+    /// # Errors
+    /// A file cannot be created or written.
+    pub fn create(run_dir: RunDir, manifest: Manifest) -> Result<Self, Error> {
+        manifest.write(&run_dir.manifest())?;
+        Ok(Recorder {
+            history: HistoryWriter::create(&run_dir.history())?,
+            faults: FaultLogWriter::create(&run_dir.faults())?,
+            run_dir,
+            manifest,
+            messages: None,
+        })
+    }
+
+    /// Starts the message log; messages are to be sent to the channel returned. `failed` is called
+    /// once if it cannot be written any further.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub fn start_messages(
+        &mut self,
+        failed: impl FnOnce(String) + Send + 'static,
+    ) -> Result<mpsc::Sender<MessageRecord>, Error> {
+        let log = MessageLogWriter::create(&self.run_dir.messages())?;
+        let (sender, receiver) = mpsc::channel(limits::MESSAGES_MAX);
+        let thread = std::thread::Builder::new().name("message-log".into());
+        let handle = thread
+            .spawn(move || {
+                let result = write_messages(log, receiver);
+                if let Err(error) = &result {
+                    failed(error.to_string());
+                }
+                result
+            })
+            .map_err(Error::io("start a thread for", &self.run_dir.messages()))?;
+        self.messages = Some(handle);
+        Ok(sender)
+    }
+
+    /// An operation begins.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn invoke(&mut self, time: Nanos, invoke: &Invoke) -> Result<(), Error> {
+        let client = client_name(invoke.client);
+        self.history.write(&Record {
+            time,
+            process: Process::Client(invoke.process),
+            kind: EventKind::Invoke,
+            f: invoke.f,
+            key: invoke.key.as_ref(),
+            value: &invoke.value,
+            error: None,
+            client: Some(&client),
+            msg_ids: &[invoke.msg_id],
+            node: None,
+        })?;
+        Ok(())
+    }
+
+    /// An operation ends.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn complete(&mut self, time: Nanos, complete: &Complete) -> Result<(), Error> {
+        let (kind, value, error) = match &complete.outcome {
+            Outcome::Ok(value) => (EventKind::Ok, value, None),
+            Outcome::Fail(error) => (EventKind::Fail, &complete.value, Some(json!(error))),
+            Outcome::Info(error) => (EventKind::Info, &complete.value, Some(json!(error))),
+        };
+        self.history.write(&Record {
+            time,
+            process: Process::Client(complete.process),
+            kind,
+            f: complete.f,
+            key: complete.key.as_ref(),
+            value,
+            error: error.as_ref(),
+            client: None,
+            msg_ids: &complete.msg_ids,
+            node: complete.node.as_ref(),
+        })?;
+        Ok(())
+    }
+
+    /// A fault was injected, healed, skipped, or showed its effect. It stands in the fault log, and
+    /// as an event of `nemesis` in the history, where people look for it.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn fault(&mut self, event: &FaultEvent) -> Result<(), Error> {
+        self.faults.write(event)?;
+        let value = json!({ "id": event.id, "op": event.op, "targets": event.targets });
+        self.history.write(&Record {
+            time: event.time,
+            process: Process::Named("nemesis"),
+            kind: EventKind::Info,
+            f: &event.fault,
+            key: None,
+            value: &value,
+            error: None,
+            client: None,
+            msg_ids: &[],
+            node: None,
+        })?;
+        Ok(())
+    }
+
+    /// Notes a fact in the manifest.
+    ///
+    /// # Errors
+    /// The manifest cannot be written; the old one is then still in place.
+    pub fn note(&mut self, time: Nanos, note: Note) -> Result<(), Error> {
+        let manifest = &mut self.manifest;
+        match note {
+            Note::WorkloadBegan => manifest.times.ready = Some(time),
+            Note::Healed => manifest.times.healed_at = Some(time),
+            Note::UnexpectedExit { node, incarnation, status, excuse, log_tail } => {
+                manifest.exits.push(results::manifest::UnexpectedExit {
+                    time,
+                    node,
+                    incarnation,
+                    status,
+                    excuse,
+                    log_tail,
+                });
+            }
+            Note::Breach { node, what } => {
+                manifest.breaches.push(results::manifest::Breach { time, node, what });
+            }
+            Note::Recovery(recovery) => {
+                manifest.recovery = Some(results::manifest::Recovery {
+                    waited_ns: recovery.waited,
+                    limit_ns: recovery.limit,
+                    unmet: recovery.unmet,
+                    probes: recovery.probes,
+                    late_probes: recovery.late_probes,
+                });
+            }
+        }
+        self.write_manifest()
+    }
+
+    /// An incarnation of a node ended, or the run did.
+    pub fn incarnation(&mut self, node: &NodeId, incarnation: u32, sent: bool, killed: bool) {
+        let list = self.manifest.incarnations.entry(node.clone()).or_default();
+        let at = incarnation as usize;
+        if list.len() <= at {
+            list.resize_with(at + 1, Default::default);
+        }
+        list[at].sent = Some(sent);
+        list[at].killed = Some(killed);
+    }
+
+    /// Changes the manifest and writes it.
+    ///
+    /// # Errors
+    /// The manifest cannot be written; the old one is then still in place.
+    pub fn update(&mut self, change: impl FnOnce(&mut Manifest)) -> Result<(), Error> {
+        change(&mut self.manifest);
+        self.write_manifest()
+    }
+
+    fn write_manifest(&self) -> Result<(), Error> {
+        self.manifest.write(&self.run_dir.manifest())
+    }
+
+    /// Brings history and fault log to the operating system.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.history.flush()?;
+        self.faults.flush()
+    }
+
+    /// Brings everything to the operating system. All senders of messages must be gone.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        match self.messages.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes messages until all senders are gone.
+fn write_messages(
+    mut log: MessageLogWriter,
+    mut messages: mpsc::Receiver<MessageRecord>,
+) -> Result<(), Error> {
+    let mut flushed = std::time::Instant::now();
+    while let Some(message) = messages.blocking_recv() {
+        log.write(&record_of(&message))?;
+        if flushed.elapsed() >= limits::FLUSH {
+            log.flush()?;
+            flushed = std::time::Instant::now();
+        }
+    }
+    log.finish()
+}
+
+fn record_of(message: &MessageRecord) -> message_log::MessageRecord {
+    message_log::MessageRecord {
+        time: message.time_ns,
+        src: message.src.to_string(),
+        dest: message.dest.to_string(),
+        kind: message.kind.as_deref().unwrap_or_default().to_owned(),
+        fate: match message.fate {
+            MessageFate::Passed => message_log::Fate::Pass,
+            MessageFate::Dropped => message_log::Fate::Drop,
+            MessageFate::Delayed => message_log::Fate::Delay,
+            MessageFate::Held => message_log::Fate::Hold,
+            MessageFate::Duplicated => message_log::Fate::Duplicate,
+            MessageFate::Lost => message_log::Fate::Lost,
+        },
+        fault: message.fault.map(|fault| u64::from(fault.0)),
+        bytes: message.bytes as u64,
+    }
+}
