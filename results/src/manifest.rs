@@ -140,6 +140,11 @@ pub enum RunOutcome {
     Completed,
     /// The user stopped it; it was healed and judged all the same.
     Interrupted,
+    /// Its nodes never served at their first start: nothing was tested.
+    NeverServed {
+        /// What was seen.
+        reason: String,
+    },
     /// It could not be carried through.
     Failed {
         /// Why.
@@ -174,6 +179,49 @@ pub struct Incarnation {
     /// Whether the harness killed it, or it was still running at the end. Only an incarnation
     /// that ended by itself is `false`.
     pub killed: Option<bool>,
+}
+
+/// A node that ended unprompted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnexpectedExit {
+    /// When, in ns of the run.
+    pub time: u64,
+    /// The node.
+    pub node: NodeId,
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// How, in words: `exit code 3`, `SIGSEGV`.
+    pub status: String,
+    /// Why the harness or the machine may be to blame instead of the node; null: nothing known.
+    pub excuse: Option<String>,
+    /// The last lines of its log.
+    pub log_tail: Vec<String>,
+}
+
+/// Something that a node did against the node contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breach {
+    /// When, in ns of the run.
+    pub time: u64,
+    /// The node.
+    pub node: NodeId,
+    /// What it did, and what would be right.
+    pub what: String,
+}
+
+/// The wait for progress after the last heal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// From the last heal until all conditions held, or the wait was given up.
+    pub waited_ns: u64,
+    /// How long was allowed.
+    pub limit_ns: u64,
+    /// Conditions that did not come true; empty if all did.
+    pub unmet: Vec<String>,
+    /// Probes of the machine during the wait.
+    pub probes: u64,
+    /// Probes that were late: the machine did not schedule, or its disk did not write, normally.
+    pub late_probes: u64,
 }
 
 /// The content of `run.json`.
@@ -225,6 +273,19 @@ pub struct Manifest {
     /// When things happened.
     #[serde(default)]
     pub times: TimeMarks,
+    /// Nodes that ended unprompted.
+    #[serde(default)]
+    pub exits: Vec<UnexpectedExit>,
+    /// What nodes did against the node contract, the first few.
+    #[serde(default)]
+    pub breaches: Vec<Breach>,
+    /// Whether the cluster made progress after the last heal; null: it was never waited for.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
+    /// Promises of the system's model that faults of this run went beyond, because they were asked
+    /// for by name.
+    #[serde(default)]
+    pub outside_model: Vec<String>,
     /// Whatever a newer writer adds.
     #[serde(flatten)]
     pub more: Map<String, Json>,
@@ -332,6 +393,10 @@ mod tests {
             environment: BTreeMap::new(),
             machine: Machine::default(),
             times: TimeMarks { first_fault: Some(5), ..TimeMarks::default() },
+            exits: Vec::new(),
+            breaches: Vec::new(),
+            recovery: None,
+            outside_model: Vec::new(),
             more: Map::new(),
         }
     }

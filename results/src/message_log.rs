@@ -29,12 +29,10 @@ pub enum Fate {
     Delayed,
     /// Passed on more than once.
     Duplicated,
-    /// Passed on after messages that came after it.
-    Reordered,
-    /// Passed on changed.
-    Corrupted,
-    /// Held back when the log ended.
+    /// Passed on when a block was lifted.
     Held,
+    /// Still waiting when its connection ended.
+    Lost,
 }
 
 /// One line of `messages.jsonl.zst`.

@@ -32,15 +32,25 @@ pub fn vacuous(activity: &Activity, min_ok: u64) -> Vec<String> {
     if has_effect && activity.ok_invoked_after_first_effect == 0 {
         reasons.push("no operation invoked after the first effective fault succeeded".to_string());
     }
+    let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for fault in &activity.faults {
-        if fault.injected > 0 && fault.effective == 0 {
-            reasons.push(format!(
-                "fault {} was injected {} times and never took effect",
-                fault.fault, fault.injected
-            ));
+        let (injected, effective) = kinds.entry(kind_of(&fault.fault)).or_default();
+        *injected += fault.injected;
+        *effective += fault.effective;
+    }
+    for (kind, (injected, effective)) in kinds {
+        if injected > 0 && effective == 0 {
+            reasons
+                .push(format!("fault {kind} was injected {injected} times and never took effect"));
         }
     }
     reasons
+}
+
+/// The kind of a fault: its name up to the first hyphen. What follows says in which shape it came:
+/// `partition-bridge` is a partition.
+pub fn kind_of(fault: &str) -> &str {
+    fault.split('-').next().unwrap_or(fault)
 }
 
 /// The rule as a check named `vacuity`.

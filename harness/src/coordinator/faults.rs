@@ -29,7 +29,7 @@ pub struct Faults {
 struct InForce {
     kind: &'static FaultKind,
     until: Nanos,
-    targets: Vec<String>,
+    targets: Vec<NodeId>,
     links: Vec<(NodeId, NodeId, Effect)>,
 }
 
@@ -57,7 +57,10 @@ impl Faults {
     pub fn in_force(&self) -> Vec<String> {
         let describe = |fault: &InForce| match fault.targets.is_empty() {
             true => fault.kind.name.to_owned(),
-            false => format!("{} {}", fault.kind.name, fault.targets.join(",")),
+            false => {
+                let targets: Vec<&str> = fault.targets.iter().map(NodeId::as_str).collect();
+                format!("{} {}", fault.kind.name, targets.join(","))
+            }
         };
         self.in_force.values().map(describe).collect()
     }
@@ -185,7 +188,12 @@ impl Faults {
         out: &mut Vec<Action>,
     ) {
         for id in by {
-            self.evidence(*id, now, json!({ "effective": true, "node": node, "exit": status }), out);
+            self.evidence(
+                *id,
+                now,
+                json!({ "effective": true, "node": node, "exit": status }),
+                out,
+            );
         }
     }
 
@@ -240,7 +248,7 @@ fn record(
     time: Nanos,
     op: FaultOp,
     kind: &FaultKind,
-    targets: Vec<String>,
+    targets: Vec<NodeId>,
     params: Json,
     evidence: Json,
 ) -> Action {
@@ -250,8 +258,11 @@ fn record(
         op,
         fault: kind.name.to_owned(),
         targets,
-        params,
-        trigger: Json::Null,
+        params: match params {
+            Json::Object(params) => params,
+            _ => Default::default(),
+        },
+        trigger: json!("schedule"),
         evidence,
     })
 }

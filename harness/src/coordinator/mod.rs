@@ -72,14 +72,26 @@ pub struct Coordinator {
 }
 
 enum Phase {
-    Starting { until: Nanos },
-    Running { until: Nanos },
+    Starting {
+        until: Nanos,
+    },
+    Running {
+        until: Nanos,
+    },
     /// Nodes held down by faults come back.
-    Healing { until: Nanos },
+    Healing {
+        until: Nanos,
+    },
     Recovering(Wait),
     /// Operations under way end, then each live key is read.
-    LastOperations { final_reads: bool, until: Nanos },
-    Stopping { until: Nanos, killing: bool },
+    LastOperations {
+        final_reads: bool,
+        until: Nanos,
+    },
+    Stopping {
+        until: Nanos,
+        killing: bool,
+    },
     Finished,
 }
 
@@ -106,13 +118,7 @@ impl Coordinator {
             recovery_limit: plan.recovery_limit.as_nanos() as Nanos,
             timing: plan.timing,
             nodes: Nodes::new(&plan.nodes),
-            clients: Clients::new(
-                plan.seed,
-                plan.clients,
-                plan.nodes,
-                plan.op_timeout,
-                plan.rate,
-            ),
+            clients: Clients::new(plan.seed, plan.clients, plan.nodes, plan.op_timeout, plan.rate),
             faults: Faults::new(plan.seed, plan.faults, plan.pace),
             workload: plan.workload,
             phase: Phase::Finished,
@@ -437,7 +443,6 @@ impl Coordinator {
         let signal = if orderly { NodeSignal::Terminate } else { NodeSignal::Kill };
         self.nodes.stop_all(signal, out);
         let wait = if orderly { limits::ORDERLY_STOP } else { limits::KILL };
-        self.phase =
-            Phase::Stopping { until: now + wait.as_nanos() as Nanos, killing: !orderly };
+        self.phase = Phase::Stopping { until: now + wait.as_nanos() as Nanos, killing: !orderly };
     }
 }

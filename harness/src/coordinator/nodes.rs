@@ -229,11 +229,7 @@ impl Node {
         if matches!(signal, NodeSignal::Kill | NodeSignal::Terminate) {
             self.told_to_end = true;
         }
-        out.push(Action::Signal {
-            node: self.id.clone(),
-            incarnation: self.incarnation,
-            signal,
-        });
+        out.push(Action::Signal { node: self.id.clone(), incarnation: self.incarnation, signal });
         true
     }
 }

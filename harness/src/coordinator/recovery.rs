@@ -65,8 +65,7 @@ impl Wait {
                 self.served
             ));
         }
-        let offers_status =
-            nodes.iter().all(|node| !matches!(node.report, Report::Unsupported));
+        let offers_status = nodes.iter().all(|node| !matches!(node.report, Report::Unsupported));
         if offers_status {
             if nodes.leader().is_none() {
                 unmet.push("no node says that it leads".into());

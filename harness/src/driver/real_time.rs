@@ -205,10 +205,8 @@ impl RealTime {
         let sent = self.network.has_sent(&node, incarnation);
         self.recorder.incarnation(&node, incarnation, sent, by_us);
         let log_tail = log_tail(&self.launcher.run_dir.node_log(&node));
-        let excuse = self
-            .record_failed
-            .clone()
-            .or_else(|| disk_excuse(self.launcher.run_dir.path()));
+        let excuse =
+            self.record_failed.clone().or_else(|| disk_excuse(self.launcher.run_dir.path()));
         Event::Exited { node, incarnation, status, by_us, excuse, log_tail }
     }
 

@@ -67,7 +67,11 @@ impl Recorder {
                 }
                 result
             })
-            .map_err(Error::io("start a thread for", &self.run_dir.messages()))?;
+            .map_err(|source| Error::Io {
+                doing: "start a thread for",
+                path: self.run_dir.messages(),
+                source,
+            })?;
         self.messages = Some(handle);
         Ok(sender)
     }
@@ -244,13 +248,13 @@ fn record_of(message: &MessageRecord) -> message_log::MessageRecord {
         time: message.time_ns,
         src: message.src.to_string(),
         dest: message.dest.to_string(),
-        kind: message.kind.as_deref().unwrap_or_default().to_owned(),
+        kind: message.kind.as_deref().unwrap_or("frame").to_owned(),
         fate: match message.fate {
-            MessageFate::Passed => message_log::Fate::Pass,
-            MessageFate::Dropped => message_log::Fate::Drop,
-            MessageFate::Delayed => message_log::Fate::Delay,
-            MessageFate::Held => message_log::Fate::Hold,
-            MessageFate::Duplicated => message_log::Fate::Duplicate,
+            MessageFate::Passed => message_log::Fate::Delivered,
+            MessageFate::Dropped => message_log::Fate::Dropped,
+            MessageFate::Delayed => message_log::Fate::Delayed,
+            MessageFate::Held => message_log::Fate::Held,
+            MessageFate::Duplicated => message_log::Fate::Duplicated,
             MessageFate::Lost => message_log::Fate::Lost,
         },
         fault: message.fault.map(|fault| u64::from(fault.0)),

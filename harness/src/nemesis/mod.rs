@@ -74,7 +74,7 @@ pub struct NodeView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Whom it hits, for the record.
-    pub targets: Vec<String>,
+    pub targets: Vec<NodeId>,
     /// Choices it made, for the record.
     pub params: Json,
     /// What to do.
@@ -147,6 +147,7 @@ mod tests {
                 assert_ne!(kind.name, other.name);
                 assert!(kind.name != other.group || kind.group == other.group);
             }
+            assert_eq!(results::vacuity::kind_of(kind.name), kind.group);
         }
     }
 

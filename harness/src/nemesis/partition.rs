@@ -173,7 +173,7 @@ mod tests {
         for counter in 0..20 {
             let (plan, links) = blocked("partition-minority", counter);
             assert_eq!(plan.targets.len(), 2);
-            assert!(plan.targets.contains(&"n3".to_owned()));
+            assert!(plan.targets.contains(&"n3".into()));
             assert_eq!(links.len(), 2 * 2 * 3);
         }
     }
@@ -183,7 +183,8 @@ mod tests {
         for counter in 0..20 {
             let (plan, links) = blocked("partition-bridge", counter);
             assert_eq!(links.len(), 2 * 2 * 2);
-            assert!(links.iter().all(|(a, b)| *a != plan.targets[0] && *b != plan.targets[0]));
+            let bridge = plan.targets[0].as_str();
+            assert!(links.iter().all(|(a, b)| a != bridge && b != bridge));
         }
     }
 

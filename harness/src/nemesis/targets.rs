@@ -1,5 +1,6 @@
 //! Choosing whom to hit.
 
+use protocol::NodeId;
 use workloads::random::Draw;
 
 use super::View;
@@ -28,8 +29,8 @@ pub fn choose(
 }
 
 /// The names of these nodes.
-pub fn names(view: &View<'_>, nodes: &[usize]) -> Vec<String> {
-    nodes.iter().map(|&node| view.nodes[node].id.to_string()).collect()
+pub fn names(view: &View<'_>, nodes: &[usize]) -> Vec<NodeId> {
+    nodes.iter().map(|&node| view.nodes[node].id.clone()).collect()
 }
 
 /// The largest number of nodes that is not a majority.

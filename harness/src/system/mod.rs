@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::describe::Describe;
 use protocol::framing::Framing;
+use results::manifest::{PeerDelivery, SystemModel};
 use serde::{Deserialize, Serialize};
 
 pub use build::build;
@@ -44,54 +45,11 @@ pub struct System {
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// What the system promises.
-    pub model: Model,
-}
-
-/// What a system promises; faults beyond it are not held against it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// The protocol family: decides which trace events and invariants apply.
-    #[serde(default = "raft_family")]
-    pub family: String,
-    /// State survives a kill.
-    #[serde(default)]
-    pub durable: bool,
-    /// A client request delivered twice is applied once.
-    #[serde(default)]
-    pub retry_safe: bool,
-    /// What peers expect of the network between them.
-    #[serde(default)]
-    pub peer_delivery: PeerDelivery,
-    /// Bound on clock error that leases rely on, such as `100ms`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock_bound: Option<String>,
-    /// How many nodes may be faulty without loss of progress, a formula of n.
-    #[serde(default = "minority")]
-    pub tolerates: String,
-}
-
-/// What a system's peers expect of the network between them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PeerDelivery {
-    /// A connection delivers everything in order or breaks, as TCP does.
-    #[default]
-    Fifo,
-    /// Single messages may be lost, delayed, duplicated and reordered.
-    Lossy,
+    pub model: SystemModel,
 }
 
 fn tcp_only() -> Vec<String> {
     vec!["tcp".to_owned()]
-}
-
-fn raft_family() -> String {
-    "raft".to_owned()
-}
-
-fn minority() -> String {
-    "(n-1)/2".to_owned()
 }
 
 /// Why a system cannot be used. All of these are configuration errors (exit code 2).
@@ -256,8 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_promised_is_not_assumed() {
-        let system = System::parse("name = \"x\"\ncommand = [\"x\"]\n[model]\n", "x").unwrap();
-        assert!(!system.model.durable && !system.model.retry_safe && !system.is_lossy());
+    fn a_promise_left_out_is_asked_for() {
+        let text = "name = \"x\"\ncommand = [\"x\"]\n[model]\nfamily = \"raft\"\n";
+        let error = System::parse(text, "x.toml").unwrap_err().to_string();
+        assert!(error.contains("x.toml:3") && error.contains("durable"), "{error}");
     }
 }

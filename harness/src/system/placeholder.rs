@@ -98,7 +98,12 @@ pub fn fill(text: &str, places: &Places) -> Result<String, SystemError> {
             return Err(SystemError::Placeholder {
                 name: name.to_owned(),
                 text: text.to_owned(),
-                known: places.values.keys().map(|k| format!("{{{k}}}")).collect::<Vec<_>>().join(", "),
+                known: places
+                    .values
+                    .keys()
+                    .map(|k| format!("{{{k}}}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             });
         };
         out.push_str(&rest[..open]);

@@ -19,6 +19,8 @@ pub(super) struct Fields<'a> {
     #[serde(default, borrow)]
     pub f: Option<Cow<'a, str>>,
     #[serde(default)]
+    pub time: Json,
+    #[serde(default)]
     pub key: Json,
     #[serde(default)]
     pub value: Json,

@@ -44,6 +44,7 @@ pub struct HistoryReader {
     names: Names,
     torn: Option<Torn>,
     events_not_judged: u64,
+    time_ns: Option<u64>,
     is_done: bool,
 }
 
@@ -88,6 +89,7 @@ impl HistoryReader {
             names: Names::default(),
             torn: None,
             events_not_judged: 0,
+            time_ns: None,
             is_done: false,
         };
         if matches!(reader.source, Format::Edn(_)) {
@@ -106,6 +108,12 @@ impl HistoryReader {
         self.events_not_judged
     }
 
+    /// The time of the event given last, in nanoseconds, if it had one. For people and for
+    /// statistics: nothing is ordered by it.
+    pub fn time_ns(&self) -> Option<u64> {
+        self.time_ns
+    }
+
     fn next_event(&mut self) -> Result<Option<Event>, Error> {
         loop {
             let Some((line, event)) = self.next_line()? else { return Ok(None) };
@@ -120,7 +128,7 @@ impl HistoryReader {
     /// The next event and its line: `None` inside for one that is not judged, a problem for one
     /// that is wrong; `None` outside at the end.
     fn next_line(&mut self) -> Result<Option<(u64, EventOrProblem)>, Error> {
-        let HistoryReader { path, source, names, has_tuples, torn, .. } = self;
+        let HistoryReader { path, source, names, has_tuples, torn, time_ns, .. } = self;
         match source {
             Format::Jsonl(lines) => loop {
                 let Some(line) = lines.next(path)? else { return Ok(None) };
@@ -129,7 +137,10 @@ impl HistoryReader {
                     continue;
                 }
                 let event = match serde_json::from_slice::<Fields<'_>>(bytes) {
-                    Ok(fields) => event_of(fields, line.number, false, names),
+                    Ok(fields) => {
+                        *time_ns = fields.time.as_u64();
+                        event_of(fields, line.number, false, names)
+                    }
                     Err(error) if !line.is_whole && error.is_eof() => {
                         *torn = Some(Torn { line: line.number });
                         return Ok(None);
@@ -142,8 +153,10 @@ impl HistoryReader {
             Format::Edn(forms) => match forms.next_form() {
                 Ok(None) => Ok(None),
                 Ok(Some((line, form))) => {
-                    let event = fields_of(form)
-                        .and_then(|fields| event_of(fields, line, *has_tuples, names));
+                    let event = fields_of(form).and_then(|fields| {
+                        *time_ns = fields.time.as_u64();
+                        event_of(fields, line, *has_tuples, names)
+                    });
                     Ok(Some((line, event)))
                 }
                 Err(EdnError::Cut { began, ends_with_newline: false }) => {
@@ -199,6 +212,7 @@ fn fields_of(form: Json) -> Result<Fields<'static>, String> {
         process: field("process"),
         r#type: name_of(field("type")),
         f: name_of(field("f")),
+        time: field("time"),
         key: field("key"),
         value: field("value"),
         error: field("error"),
