@@ -1,7 +1,13 @@
 //! Linearizability and Raft invariants: histories in, verdicts out.
 
 pub mod budget;
+mod check;
+mod counterexample;
 pub mod history;
 pub mod model;
+mod models;
+mod search;
 pub mod value;
 pub mod verdict;
+
+pub use check::{check, check_model};

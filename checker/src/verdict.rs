@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::budget::Exhausted;
-use crate::history::Operation;
+use crate::history::{Operation, Point};
 use crate::value::Value;
 
 /// The conclusion of a check.
@@ -63,9 +63,11 @@ impl fmt::Display for Method {
 pub struct Violation {
     /// The key it is about; `None` where operations have none.
     pub key: Option<Value>,
-    /// Operations of the history, in the order of their invocations, that no order explains. An
-    /// operation that completed after the last line that counts stands with outcome unknown.
+    /// Operations of the history, in the order of their invocations, that no order explains.
     pub operations: Vec<Operation>,
+    /// The completion up to which they must be explained: an operation that completed later, or
+    /// not at all, may have taken effect by then (with the answer it gave) or not.
+    pub cut: Point,
     /// Why they cannot be ordered, in words.
     pub why: String,
     /// Why their failure implies the whole history's, in words.

@@ -157,3 +157,15 @@ pub enum ModelError {
         expected: &'static str,
     },
 }
+
+impl ModelError {
+    /// The line of the history that it is about; 0 for an initial state.
+    pub fn line(&self) -> u64 {
+        match self {
+            ModelError::UnknownOperation { line, .. } | ModelError::WrongShape { line, .. } => {
+                *line
+            }
+            ModelError::WrongInit { .. } => 0,
+        }
+    }
+}

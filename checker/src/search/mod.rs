@@ -1,0 +1,475 @@
+//! The search: just-in-time linearization in a window.
+//!
+//! The history is read once, event by event. A *configuration* says which state the object may be
+//! in and which of the open calls have taken effect in getting there; the *frontier* is the set of
+//! configurations that explain everything so far. A call is made to take effect only when its
+//! completion demands it ("just in time": G. Lowe, *Testing for linearizability*, 2017, after
+//! J. Wing and C. Gong, *Testing and verifying concurrent objects*, 1993). What was completed is
+//! forgotten, so memory follows concurrency and not the length of the history.
+//!
+//! It decides exactly: a frontier that runs empty at a completion proves that the prefix up to
+//! there has no linearization, and one that reaches the end proves a linearization. Four
+//! reductions keep the frontier small, each with the reason why it loses nothing:
+//!
+//! - An observer takes effect as soon as the state agrees with it: it changes nothing, so being
+//!   done is never worse.
+//! - When an overwriting call takes effect, every other open call that applies in any state may
+//!   have taken effect right before, unseen. Instead of choosing, it becomes *free*. Many may: they
+//!   fit one after the other into the same unseen moment.
+//! - Of equal open calls the one that must complete first takes effect first: exchanging the two
+//!   in any linearization gives another.
+//! - Of two configurations in the same state, one that leaves at least the same choices covers the
+//!   other ([`frontier::Config`]).
+//! - Calls that commute with everything the demanded call depends on can wait
+//!   ([`crate::model::Model::commutes`]).
+//!
+//! A call of unknown outcome stays open, free, until the model says that no later observation can
+//! need it ([`crate::model::Model::refine`]), else to the end.
+
+mod bits;
+mod frontier;
+mod trail;
+
+use std::mem;
+
+use crate::budget::{Exhausted, Meter};
+use crate::model::{Call, Effect, Model};
+use bits::{Bits, Slots};
+use frontier::{Antichain, Config};
+use trail::{Entry, Trail};
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A linearization exists; its calls in order, if that was asked for.
+    Valid(Option<Vec<u32>>),
+    /// None does.
+    Stuck(Stuck),
+}
+
+/// The completion at which no configuration was left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    /// The call that could not complete.
+    pub(crate) call: u32,
+    /// The position of its completion: the prefix up to here has no linearization.
+    pub(crate) position: u32,
+    /// States that the object may have been in just before, in words; some of them.
+    pub(crate) states: Vec<String>,
+    /// Whether states were left out because of what was observed later. If so, the whole has no
+    /// linearization, but the prefix may have one.
+    pub(crate) foresaw: bool,
+}
+
+/// What a search is to do besides deciding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Give the linearization.
+    pub(crate) with_order: bool,
+    /// Let the model leave out states that cannot agree with later observations.
+    pub(crate) foresight: bool,
+}
+
+/// How many possible states a message shows.
+const STATES_SHOWN_MAX: usize = 4;
+
+/// Decides whether the calls, in the order of their invocations, have a linearization.
+pub(crate) fn search<M: Model>(
+    model: &M,
+    calls: &[Call<M::Op>],
+    options: Options,
+    meter: &mut Meter<'_>,
+) -> Result<Found, Exhausted> {
+    let (events, slots) = schedule(calls);
+    meter.hold((events.capacity() * size_of::<Happening>()) as u64)?;
+    match slots.div_ceil(64) {
+        0 | 1 => Window::<M, [u64; 1]>::new(model, calls, slots, options).run(&events, meter),
+        2..=4 => Window::<M, [u64; 4]>::new(model, calls, slots, options).run(&events, meter),
+        _ => Window::<M, Box<[u64]>>::new(model, calls, slots, options).run(&events, meter),
+    }
+}
+
+/// One event of the window: a call opens or closes its slot.
+#[derive(Clone, Copy, Debug)]
+struct Happening {
+    call: u32,
+    slot: u32,
+    opens: bool,
+}
+
+/// The events in order, each with the slot of its call, and how many slots there are. A slot is
+/// used again once its call is closed.
+fn schedule<Op>(calls: &[Call<Op>]) -> (Vec<Happening>, usize) {
+    // Sorting numbers is much faster than sorting tuples: position, then closing by completion or
+    // opening before closing by uselessness, then the call.
+    let mut keys: Vec<(u64, u32)> = Vec::with_capacity(calls.len() * 2);
+    for (index, call) in calls.iter().enumerate() {
+        keys.push((u64::from(call.invoked) << 2, index as u32));
+        if call.until != u32::MAX {
+            keys.push((
+                u64::from(call.until) << 2 | 1 | u64::from(!call.required) << 1,
+                index as u32,
+            ));
+        }
+    }
+    keys.sort_unstable();
+    let mut events = Vec::with_capacity(keys.len());
+    let mut slot_of = vec![u32::MAX; calls.len()];
+    let mut vacant = Vec::new();
+    let mut slots = 0;
+    for (key, call) in keys {
+        let opens = key & 1 == 0;
+        let slot = if opens {
+            let slot = vacant.pop().unwrap_or_else(|| {
+                slots += 1;
+                slots - 1
+            });
+            slot_of[call as usize] = slot;
+            slot
+        } else {
+            let slot = slot_of[call as usize];
+            assert!(slot != u32::MAX, "a call closes after it opened");
+            vacant.push(slot);
+            slot
+        };
+        events.push(Happening { call, slot, opens });
+    }
+    (events, slots as usize)
+}
+
+/// The open calls and the frontier over them.
+struct Window<'a, M: Model, B: Bits> {
+    model: &'a M,
+    calls: &'a [Call<M::Op>],
+    options: Options,
+    foresaw: bool,
+    /// The call in each slot (stale where the slot is vacant).
+    slots: Vec<u32>,
+    /// For each slot, the open equal calls that must take effect before its own.
+    before: Vec<B>,
+    open: B,
+    observers: B,
+    overwriters: B,
+    /// Open calls that must happen and apply in any state.
+    hideable: B,
+    words: usize,
+    frontier: Antichain<M::State, B>,
+    /// Reused by every completion.
+    seen: Antichain<M::State, B>,
+    goals: Antichain<M::State, B>,
+    bytes_told: u64,
+}
+
+impl<'a, M: Model, B: Bits> Window<'a, M, B> {
+    fn new(model: &'a M, calls: &'a [Call<M::Op>], slots: usize, options: Options) -> Self {
+        let words = slots.div_ceil(64).max(1);
+        let none = B::empty(words);
+        let mut frontier = Antichain::new();
+        let first = Config {
+            state: model.initial(),
+            done: none.clone(),
+            free: none.clone(),
+            trail: Trail::default(),
+        };
+        frontier.insert(first, &none);
+        Window {
+            model,
+            calls,
+            options,
+            foresaw: false,
+            slots: vec![u32::MAX; slots],
+            before: vec![none.clone(); slots],
+            open: none.clone(),
+            observers: none.clone(),
+            overwriters: none.clone(),
+            hideable: none,
+            words,
+            frontier,
+            seen: Antichain::new(),
+            goals: Antichain::new(),
+            bytes_told: 0,
+        }
+    }
+
+    fn run(mut self, events: &[Happening], meter: &mut Meter<'_>) -> Result<Found, Exhausted> {
+        let bytes_events = size_of_val(events) as u64;
+        for event in events {
+            meter.step()?;
+            if event.opens {
+                self.open(event.call, event.slot as usize);
+            } else if !self.close(event.call, event.slot as usize, bytes_events, meter)? {
+                return Ok(Found::Stuck(self.stuck(event.call)));
+            }
+        }
+        let order = self.options.with_order.then(|| {
+            let last = self.frontier.iter().next().expect("a frontier that was not found empty");
+            self.finish(last).order()
+        });
+        Ok(Found::Valid(order))
+    }
+
+    /// A call is invoked.
+    fn open(&mut self, index: u32, slot: usize) {
+        let call = &self.calls[index as usize];
+        self.slots[slot] = index;
+        self.open.insert(slot);
+        self.before[slot] = B::empty(self.words);
+        let effect = self.model.effect(&call.op);
+        if effect == Effect::Observe {
+            self.observers.insert(slot);
+            let (model, with_order) = (self.model, self.options.with_order);
+            for config in self.frontier.iter_mut() {
+                if model.step(&config.state, &call.op).is_some() {
+                    config.done.insert(slot);
+                    if with_order {
+                        config.trail =
+                            config.trail.then(Entry::Placed { call: index, overwrites: false });
+                    }
+                }
+            }
+            return;
+        }
+        if effect == Effect::Overwrite {
+            self.overwriters.insert(slot);
+        }
+        if call.required && effect != Effect::Conditional {
+            self.hideable.insert(slot);
+        }
+        if !call.required {
+            for config in self.frontier.iter_mut() {
+                config.free.insert(slot);
+            }
+        }
+        self.rank_among_equals(index, slot);
+    }
+
+    /// Finds the open calls equal to a new one, and who goes first.
+    fn rank_among_equals(&mut self, index: u32, slot: usize) {
+        let call = &self.calls[index as usize];
+        for word in 0..self.words {
+            let others = self.open.words()[word] & !self.observers.words()[word];
+            for other in Slots::of(others, word) {
+                if other == slot {
+                    continue;
+                }
+                let equal = &self.calls[self.slots[other] as usize];
+                if equal.op != call.op {
+                    continue;
+                }
+                // A call of unknown outcome has no deadline: it can wait for all others.
+                let rank = |call: &Call<M::Op>| (!call.required, call.until, call.invoked);
+                if rank(equal) < rank(call) {
+                    self.before[slot].insert(other);
+                } else {
+                    self.before[other].insert(slot);
+                }
+            }
+        }
+    }
+
+    /// A call completes, or is of no more use. Returns whether a configuration is left.
+    fn close(
+        &mut self,
+        index: u32,
+        slot: usize,
+        bytes_events: u64,
+        meter: &mut Meter<'_>,
+    ) -> Result<bool, Exhausted> {
+        let mut frontier = mem::replace(&mut self.frontier, Antichain::new());
+        let mut goals = mem::replace(&mut self.goals, Antichain::new());
+        let mut seen = mem::replace(&mut self.seen, Antichain::new());
+        let required = self.calls[index as usize].required;
+        for config in frontier.drain() {
+            // What may have happened unseen may also happen now, to be seen later.
+            if config.free.has(slot) && required {
+                seen.insert(config.clone(), &self.observers);
+            }
+            if config.done.has(slot) || config.free.has(slot) {
+                self.arrive(config, index, slot, &mut goals);
+            } else {
+                seen.insert(config, &self.observers);
+            }
+        }
+        let relevant = if seen.live() > 0 { self.relevant_to(slot) } else { self.open.clone() };
+        let mut place = 0;
+        while place < seen.places() {
+            if let Some(config) = seen.at(place).cloned() {
+                for word in 0..self.words {
+                    let candidates = relevant.words()[word]
+                        & !self.observers.words()[word]
+                        & !config.done.words()[word];
+                    for candidate in Slots::of(candidates, word) {
+                        meter.step()?;
+                        let Some(next) = self.place(&config, candidate, index) else { continue };
+                        if next.done.has(slot) {
+                            self.arrive(next, index, slot, &mut goals);
+                            continue;
+                        }
+                        if next.free.has(slot) && !config.free.has(slot) {
+                            self.arrive(next.clone(), index, slot, &mut goals);
+                        }
+                        seen.insert(next, &self.observers);
+                    }
+                }
+                self.account(bytes_events, seen.places() + goals.places(), meter)?;
+            }
+            place += 1;
+        }
+        if goals.live() == 0 {
+            // What was possible just before is told to the reader.
+            self.frontier = seen;
+            return Ok(false);
+        }
+        seen.clear();
+        self.seen = seen;
+        self.frontier = goals;
+        self.goals = frontier;
+        self.vacate(slot);
+        Ok(true)
+    }
+
+    /// Takes a configuration in which the closing call has taken effect or needs not.
+    fn arrive(
+        &self,
+        mut config: Config<M::State, B>,
+        index: u32,
+        slot: usize,
+        goals: &mut Antichain<M::State, B>,
+    ) {
+        if self.options.with_order && config.free.has(slot) && self.calls[index as usize].required {
+            config.trail = config.trail.then(Entry::Hidden { call: index });
+        }
+        config.done.remove(slot);
+        config.free.remove(slot);
+        goals.insert(config, &self.observers);
+    }
+
+    /// The configuration after the call in a slot took effect, if it can.
+    fn place(
+        &mut self,
+        config: &Config<M::State, B>,
+        slot: usize,
+        closing: u32,
+    ) -> Option<Config<M::State, B>> {
+        let waits = self.before[slot].words().iter().zip(config.done.words());
+        if waits.into_iter().any(|(before, done)| before & !done != 0) {
+            return None;
+        }
+        let index = self.slots[slot];
+        let state = self.model.step(&config.state, &self.calls[index as usize].op)?;
+        if self.options.foresight && !self.model.viable(&state, self.calls[closing as usize].until)
+        {
+            self.foresaw = true;
+            return None;
+        }
+        let mut next = Config {
+            state,
+            done: config.done.clone(),
+            free: config.free.clone(),
+            trail: config.trail.clone(),
+        };
+        next.done.insert(slot);
+        next.free.remove(slot);
+        let overwrites = self.overwriters.has(slot);
+        if self.options.with_order {
+            next.trail = next.trail.then(Entry::Placed { call: index, overwrites });
+        }
+        for word in 0..self.words {
+            if overwrites {
+                next.free.words_mut()[word] |=
+                    self.hideable.words()[word] & !next.done.words()[word];
+            }
+            let waiting = self.observers.words()[word] & !next.done.words()[word];
+            for observer in Slots::of(waiting, word) {
+                let call = self.slots[observer];
+                if self.model.step(&next.state, &self.calls[call as usize].op).is_some() {
+                    next.done.insert(observer);
+                    if self.options.with_order {
+                        next.trail = next.trail.then(Entry::Placed { call, overwrites: false });
+                    }
+                }
+            }
+        }
+        Some(next)
+    }
+
+    /// The open calls that the one in `slot` depends on, directly or through others.
+    fn relevant_to(&self, slot: usize) -> B {
+        if !self.model.some_commute() {
+            return self.open.clone();
+        }
+        let mut relevant = B::empty(self.words);
+        relevant.insert(slot);
+        let mut queue = vec![slot];
+        while let Some(slot) = queue.pop() {
+            let op = &self.calls[self.slots[slot] as usize].op;
+            for word in 0..self.words {
+                let rest = self.open.words()[word] & !relevant.words()[word];
+                for other in Slots::of(rest, word) {
+                    if !self.model.commutes(op, &self.calls[self.slots[other] as usize].op) {
+                        relevant.insert(other);
+                        queue.push(other);
+                    }
+                }
+            }
+        }
+        relevant
+    }
+
+    fn vacate(&mut self, slot: usize) {
+        self.open.remove(slot);
+        self.observers.remove(slot);
+        self.overwriters.remove(slot);
+        self.hideable.remove(slot);
+        for before in &mut self.before {
+            before.remove(slot);
+        }
+    }
+
+    fn account(
+        &mut self,
+        bytes_events: u64,
+        places: usize,
+        meter: &mut Meter<'_>,
+    ) -> Result<(), Exhausted> {
+        let heap = if self.words > 4 { self.words * 16 } else { 0 };
+        let each = size_of::<Config<M::State, B>>() + heap + 16;
+        let bytes = bytes_events + (places * each) as u64;
+        // Telling every byte would cost more than it is worth.
+        if bytes.abs_diff(self.bytes_told) > 1 << 16 {
+            self.bytes_told = bytes;
+            meter.hold(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The trail of a configuration at the end, with what is still open and had to happen.
+    fn finish(&self, config: &Config<M::State, B>) -> Trail {
+        let mut trail = config.trail.clone();
+        for word in 0..self.words {
+            let free = config.free.words()[word] & self.open.words()[word];
+            for slot in Slots::of(free, word) {
+                let call = self.slots[slot];
+                if self.calls[call as usize].required {
+                    trail = trail.then(Entry::Hidden { call });
+                }
+            }
+        }
+        trail
+    }
+
+    fn stuck(&self, call: u32) -> Stuck {
+        let mut states: Vec<String> = Vec::new();
+        for config in self.frontier.iter() {
+            let state = self.model.describe(&config.state);
+            if !states.contains(&state) {
+                if states.len() == STATES_SHOWN_MAX {
+                    states.push("…".to_owned());
+                    break;
+                }
+                states.push(state);
+            }
+        }
+        Stuck { call, position: self.calls[call as usize].until, states, foresaw: self.foresaw }
+    }
+}

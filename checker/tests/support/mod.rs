@@ -1,0 +1,5 @@
+//! What the tests of the checker share: an oracle, and a maker of random histories.
+
+pub mod generate;
+pub mod oracle;
+pub mod random;
