@@ -419,6 +419,20 @@ async fn a_cut_reaches_a_flow_that_stalls() {
 }
 
 #[tokio::test]
+async fn what_still_waits_when_its_connection_ends_is_logged_as_lost() {
+    let mut bench = bench(Framing::Lines, true).await;
+    let (mut near, _far) = bench.joined().await;
+    let hour = Duration::from_secs(3600);
+    bench.publish(&[("n1", "n2", F1, Effect::Delay { min: hour, max: hour })]);
+    send(&mut near, "1\n").await;
+    bench.until("the delay", |counters| counters.messages_delayed == 1).await;
+    assert_eq!(bench.network.cut(&[(id("n1"), id("n2"))], F2), 1);
+    let record = bench.logged().await;
+    assert_eq!((record.fate, record.fault), (MessageFate::Lost, Some(F1)));
+    assert_eq!(record.delivered_ns, None);
+}
+
+#[tokio::test]
 async fn a_breach_of_the_declared_framing_is_told() {
     let bench = bench(Framing::LengthPrefix, true).await;
     let (mut near, mut far) = bench.joined().await;

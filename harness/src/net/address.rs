@@ -272,10 +272,15 @@ mod tests {
         (1..=count).map(|i| NodeId::new(format!("n{i}"))).collect()
     }
 
+    /// Differs between processes, so that test runs side by side do not meet.
+    fn entropy(number: u64) -> u64 {
+        u64::from(std::process::id()) << 32 | number
+    }
+
     #[test]
     fn a_subnet_is_given_once_even_to_the_same_draws() {
-        let first = Subnet::claim(7).unwrap();
-        let second = Subnet::claim(7).unwrap();
+        let first = Subnet::claim(entropy(7)).unwrap();
+        let second = Subnet::claim(entropy(7)).unwrap();
         assert_ne!(first.ip(1), second.ip(1));
         let ip = first.ip(1);
         assert!(guard(ip).is_err());
@@ -285,17 +290,21 @@ mod tests {
 
     #[test]
     fn a_stranger_on_one_guard_port_does_no_harm() {
-        // Host .77 of an address block no subnet's guard uses stands in for a wildcard listener.
-        let ip = Ipv4Addr::new(127, 0, 0, 77);
-        let _stranger = TcpListener::bind((ip, GUARD_PORTS[1])).unwrap();
+        // An address that no subnet's guard uses; the listener stands in for a wildcard one.
+        let subnet = Subnet::claim(entropy(3)).unwrap();
+        let ip = subnet.ip(77);
+        let stranger = TcpListener::bind((ip, GUARD_PORTS[1])).unwrap();
         let held = guard(ip).unwrap();
         assert_eq!(held.len(), 2);
+        assert!(guard(ip).is_err());
+        // The port that the stranger leaves behind is no majority.
+        drop(stranger);
         assert!(guard(ip).is_err());
     }
 
     #[test]
     fn ports_are_distinct_below_the_ephemeral_range_and_bindable() {
-        let subnet = Subnet::claim(11).unwrap();
+        let subnet = Subnet::claim(entropy(11)).unwrap();
         let nodes = nodes(5);
         let (addresses, listeners) = lay_out(&subnet, &nodes).unwrap();
         assert_eq!(listeners.len(), 20);
@@ -318,7 +327,7 @@ mod tests {
 
     #[test]
     fn an_occupied_port_is_passed_over() {
-        let subnet = Subnet::claim(13).unwrap();
+        let subnet = Subnet::claim(entropy(13)).unwrap();
         let first = lay_out(&subnet, &nodes(1)).unwrap().0.node(&"n1".into()).unwrap();
         let _occupied = TcpListener::bind(first.client).unwrap();
         let second = lay_out(&subnet, &nodes(1)).unwrap().0.node(&"n1".into()).unwrap();
@@ -327,7 +336,7 @@ mod tests {
 
     #[test]
     fn too_many_nodes_and_twins_are_refused() {
-        let subnet = Subnet::claim(17).unwrap();
+        let subnet = Subnet::claim(entropy(17)).unwrap();
         let error = lay_out(&subnet, &nodes(121)).unwrap_err();
         assert!(matches!(error, AddressError::TooManyNodes { nodes: 121 }));
         let error = lay_out(&subnet, &["n1".into(), "n1".into()]).unwrap_err();

@@ -251,7 +251,7 @@ pub(super) async fn connect(
     let (sender, from_client) = tokio::io::duplex(limits::CLIENT_PIPE_BYTES);
     let (receiver, to_client) = tokio::io::duplex(limits::CLIENT_PIPE_BYTES);
     let broken = Arc::new(Mutex::new(None));
-    let near = ClientSide { from_client, to_client, broken: Arc::clone(&broken) };
+    let near = ClientSide::new(from_client, to_client, Arc::clone(&broken));
     let (shared, forth, back) = (Arc::clone(shared), Arc::clone(forth), Arc::clone(back));
     let alive = alive.clone();
     tokio::spawn(async move {

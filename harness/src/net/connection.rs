@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -27,6 +28,9 @@ pub(super) trait Side: Send {
 
     /// Both halves.
     fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>);
+
+    /// Ends this side in order. Merely dropping it is a reset.
+    fn finish(self);
 
     /// Ends this side so that it cannot be taken for an orderly end.
     fn reset(self, why: Broken);
@@ -49,18 +53,32 @@ impl Side for TcpStream {
         self.split()
     }
 
-    fn reset(self, _why: Broken) {
-        // With zero linger, closing sends a reset. It fails only for a socket that is gone.
-        let _ = self.set_zero_linger();
+    fn finish(self) {
+        let linger = nix::libc::linger { l_onoff: 0, l_linger: 0 };
+        // It fails only for a socket that is gone.
+        let _ = setsockopt(&self, sockopt::Linger, &linger);
     }
+
+    fn reset(self, _why: Broken) {
+        // [`reset_when_dropped`] has seen to it.
+        drop(self);
+    }
+}
+
+/// Makes the drop of this connection a reset, so that whatever ends its task, a cancelled dial and
+/// a panic included, cannot look like an orderly end. [`Side::finish`] takes it back.
+pub(super) fn reset_when_dropped(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_zero_linger()?;
+    Ok(stream)
 }
 
 /// The harness's end of a client's connection: two pipes within the process.
 pub(super) struct ClientSide {
-    pub(super) from_client: DuplexStream,
-    pub(super) to_client: DuplexStream,
-    /// Tells the client's end how it ended, before the pipes close.
-    pub(super) broken: Arc<Mutex<Option<Broken>>>,
+    from_client: DuplexStream,
+    to_client: DuplexStream,
+    /// Tells the client how the connection ended; `None`: in order.
+    broken: Arc<Mutex<Option<Broken>>>,
+    on_drop: Option<Broken>,
 }
 
 impl Side for ClientSide {
@@ -71,8 +89,30 @@ impl Side for ClientSide {
         (&mut self.from_client, &mut self.to_client)
     }
 
-    fn reset(self, why: Broken) {
-        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    fn finish(mut self) {
+        self.on_drop = None;
+    }
+
+    fn reset(mut self, why: Broken) {
+        self.on_drop = Some(why);
+    }
+}
+
+impl ClientSide {
+    /// The harness's end of the two pipes; dropping it is a reset.
+    pub(super) fn new(
+        from_client: DuplexStream,
+        to_client: DuplexStream,
+        broken: Arc<Mutex<Option<Broken>>>,
+    ) -> Self {
+        ClientSide { from_client, to_client, broken, on_drop: Some(Broken::Peer) }
+    }
+}
+
+impl Drop for ClientSide {
+    fn drop(&mut self) {
+        // This comes before the pipes close, so the client finds it when it sees their end.
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = self.on_drop;
     }
 }
 
@@ -98,7 +138,11 @@ pub(super) async fn carry<S: Side>(
     };
     let why = match end {
         // Both directions were ended in order, and both sides know.
-        Ok(None) => return,
+        Ok(None) => {
+            near.finish();
+            far.finish();
+            return;
+        }
         Ok(Some(broken)) => {
             // The news of it travels on the link away from the side that broke.
             let links: [&LinkState; 1] = match broken {

@@ -210,14 +210,9 @@ impl Flow {
         if let Some((_, fault)) = due {
             LiveCounters::add(&self.shared.counters.of(fault).messages_delayed, 1);
         }
-        // Order is kept: nothing is due before what is ahead of it.
-        let ahead = self.pending.items.back().map(|item| (item.due_ns, item.delayed_by));
-        let (due_ns, delayed_by) = match (due, ahead) {
-            (Some((due_ns, fault)), Some((ahead_ns, _))) => (due_ns.max(ahead_ns), Some(fault)),
-            (Some((due_ns, fault)), None) => (due_ns, Some(fault)),
-            (None, Some(ahead)) => ahead,
-            (None, None) => (now_ns, None),
-        };
+        // Only the front of the queue is ever released, so order is kept whatever was drawn.
+        let (due_ns, delayed_by) =
+            due.map_or((now_ns, None), |(due_ns, fault)| (due_ns, Some(fault)));
         self.push(Item {
             bytes: frame.to_vec(),
             record,
@@ -241,13 +236,15 @@ impl Flow {
         let number = self.link.messages.fetch_add(1, Relaxed);
         let mut record = self.record(rest, number, now_ns);
         record.kind = None;
-        let (due_ns, delayed_by) = self
-            .pending
-            .items
-            .back()
-            .map_or((now_ns, None), |ahead| (ahead.due_ns, ahead.delayed_by));
         let bytes = rest.to_vec();
-        let item = Item { bytes, record, due_ns, delayed_by, held_by: None, duplicated_by: None };
+        let item = Item {
+            bytes,
+            record,
+            due_ns: now_ns,
+            delayed_by: None,
+            held_by: None,
+            duplicated_by: None,
+        };
         self.push(item);
     }
 

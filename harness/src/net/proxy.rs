@@ -1,12 +1,13 @@
 //! Peer proxies: each accepts what one node dials to reach one other node.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::connection::{Broken, Side, carry};
+use super::connection::{Broken, Side, carry, reset_when_dropped};
 use super::counters::LiveCounters;
 use super::limits;
 use super::rule::{Delivery, FaultId};
@@ -49,6 +50,7 @@ impl Proxy {
 
     async fn serve(&self, near: TcpStream) {
         let _alive = self.alive.clone();
+        let Ok(near) = reset_when_dropped(near) else { return };
         let (forth, back) = (&self.forth, &self.back);
         let Some(mut registration) = Registration::new(&self.shared, forth, back) else {
             near.reset(Broken::Cut);
@@ -114,22 +116,27 @@ enum Dialled {
     Cut,
 }
 
-/// Connects without Nagle's delay, within a bounded time.
+/// Connects without Nagle's delay, within a bounded time. Dropping the connection resets it, see
+/// [`reset_when_dropped`].
 pub(super) async fn dial_over_loopback(target: std::net::SocketAddr) -> std::io::Result<TcpStream> {
-    let far = tokio::time::timeout(limits::DIAL_TIMEOUT, TcpStream::connect(target)).await??;
-    far.set_nodelay(true)?;
-    Ok(far)
+    let socket = match target {
+        std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Set before the dial: a dial given up may already be a connection for the other side.
+    socket.set_zero_linger()?;
+    socket.set_nodelay(true)?;
+    tokio::time::timeout(limits::DIAL_TIMEOUT, socket.connect(target)).await?
 }
 
-/// Whether the dialling side has ended its stream already.
+/// Whether the dialling side has ended its stream already. Asks the kernel, since the runtime may
+/// not have heard yet.
 fn gave_up(near: &TcpStream) -> bool {
-    use std::future::Future;
-    use std::task::{Context, Poll, Waker};
-    let ready = near.ready(Interest::READABLE);
-    let ready = std::pin::pin!(ready).poll(&mut Context::from_waker(Waker::noop()));
-    match ready {
-        Poll::Ready(Ok(state)) => state.is_read_closed(),
-        Poll::Ready(Err(_)) => true,
-        Poll::Pending => false,
+    let peer_ended = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+    let mut fds = [PollFd::new(near.as_fd(), peer_ended)];
+    match poll(&mut fds, PollTimeout::ZERO) {
+        // The crate has no name for this event, and gives `None` where it meets it.
+        Ok(_) => fds[0].revents().is_none_or(|events| !events.is_empty()),
+        Err(_) => false,
     }
 }

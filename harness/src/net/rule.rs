@@ -242,3 +242,167 @@ impl CompiledRules {
         self.rules.iter().find(|(rule, _)| wanted(&rule.effect)).map(|(rule, _)| rule.fault)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEED: u64 = 42;
+    const MS: u64 = 1_000_000;
+
+    fn rule(fault: u32, effect: Effect) -> LinkRule {
+        LinkRule { fault: FaultId(fault), effect }
+    }
+
+    fn compiled(rules: &[LinkRule], delivery: Delivery) -> CompiledRules {
+        CompiledRules::new(rules, &Link::new("n1", "n2"), delivery, SEED)
+    }
+
+    fn drops(rules: &[LinkRule], link: &Link, seed: u64) -> Vec<u64> {
+        let rules = CompiledRules::new(rules, link, Delivery::Lossy, seed);
+        (0..64).filter(|&n| matches!(rules.decide(n, 0), Fate::Drop { .. })).collect()
+    }
+
+    /// Saved seeds depend on these figures: if one changes, the change is wrong.
+    #[test]
+    fn golden_decisions() {
+        let half = [rule(1, Effect::Drop { probability: 0.25 })];
+        assert_eq!(drops(&half, &Link::new("n1", "n2"), SEED), GOLDEN_DROPS);
+        let (min, max) = (Duration::from_millis(1), Duration::from_millis(5));
+        let delay = compiled(&[rule(2, Effect::Delay { min, max })], Delivery::Stream);
+        let until: Vec<u64> = (0..4)
+            .map(|n| match delay.decide(n, 0) {
+                Fate::Deliver { delay: Some((until_ns, _)), .. } => until_ns,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(until, GOLDEN_DELAYS);
+    }
+
+    const GOLDEN_DROPS: [u64; 17] =
+        [2, 4, 5, 15, 22, 28, 29, 32, 39, 44, 46, 47, 48, 51, 53, 58, 61];
+    const GOLDEN_DELAYS: [u64; 4] = [4771075, 3565404, 3242169, 1630684];
+
+    #[test]
+    fn decisions_differ_by_seed_link_direction_and_fault() {
+        let rules = [rule(1, Effect::Drop { probability: 0.5 })];
+        let there = Link::new("n1", "n2");
+        let base = drops(&rules, &there, SEED);
+        assert_eq!(base, drops(&rules, &there, SEED));
+        assert_ne!(base, drops(&rules, &there, SEED + 1));
+        assert_ne!(base, drops(&rules, &there.reversed(), SEED));
+        let other = [rule(2, Effect::Drop { probability: 0.5 })];
+        assert_ne!(base, drops(&other, &there, SEED));
+    }
+
+    #[test]
+    fn a_block_drops_messages_and_stalls_streams() {
+        let rules = [rule(7, Effect::Block), rule(8, Effect::Drop { probability: 1.0 })];
+        let fault = FaultId(7);
+        assert_eq!(compiled(&rules, Delivery::Lossy).decide(0, 0), Fate::Drop { fault });
+        assert_eq!(compiled(&rules, Delivery::Stream).decide(0, 0), Fate::Hold { fault });
+    }
+
+    #[test]
+    fn an_hour_of_delay_and_a_delay_of_nothing() {
+        let hour = Duration::from_secs(3600);
+        for span in [Duration::ZERO, hour] {
+            let delay =
+                compiled(&[rule(1, Effect::Delay { min: span, max: span })], Delivery::Stream);
+            let expected = Some((7 + span.as_nanos() as u64, FaultId(1)));
+            assert_eq!(delay.decide(0, 7), Fate::Deliver { delay: expected, duplicate: None });
+        }
+    }
+
+    fn any_effect() -> impl Strategy<Value = Effect> {
+        prop_oneof![
+            1 => Just(Effect::Block),
+            1 => Just(Effect::Cut),
+            4 => (0.0..=1.0).prop_map(|probability| Effect::Drop { probability }),
+            4 => (0.0..=1.0).prop_map(|probability| Effect::Duplicate { probability }),
+            4 => (0..50u64, 0..50u64).prop_map(|(min, more)| Effect::Delay {
+                min: Duration::from_millis(min),
+                max: Duration::from_millis(min + more),
+            }),
+        ]
+    }
+
+    fn any_rules() -> impl Strategy<Value = Vec<LinkRule>> {
+        prop::collection::vec(any_effect(), 0..6).prop_map(|effects| {
+            effects.into_iter().zip(0..).map(|(effect, fault)| rule(fault, effect)).collect()
+        })
+    }
+
+    /// The earliest and the latest time to which all delays together may put off.
+    fn delay_bounds(rules: &[LinkRule], now: u64) -> std::ops::RangeInclusive<u64> {
+        let (mut least, mut most) = (now, now);
+        for rule in rules {
+            if let Effect::Delay { min, max } = rule.effect {
+                least += min.as_millis() as u64 * MS;
+                most += max.as_millis() as u64 * MS;
+            }
+        }
+        least..=most
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_loses_and_doubles_nothing(rules in any_rules(), number: u64) {
+            let kept_whole = match compiled(&rules, Delivery::Stream).decide(number, 0) {
+                Fate::Hold { .. } => true,
+                Fate::Deliver { duplicate, .. } => duplicate.is_none(),
+                Fate::Drop { .. } => false,
+            };
+            prop_assert!(kept_whole);
+        }
+
+        #[test]
+        fn a_fate_is_one_that_a_rule_asked_for(
+            rules in any_rules(), number: u64, now in 0..1u64 << 60,
+        ) {
+            let asked = |fault: FaultId, names: &[&str]| {
+                let mut of_fault = rules.iter().filter(|rule| rule.fault == fault);
+                of_fault.any(|rule| names.contains(&rule.effect.name()))
+            };
+            let blocked = rules.iter().any(|rule| rule.effect == Effect::Block);
+            for delivery in [Delivery::Lossy, Delivery::Stream] {
+                match compiled(&rules, delivery).decide(number, now) {
+                    Fate::Drop { fault } => prop_assert!(asked(fault, &["block", "drop"])),
+                    Fate::Hold { fault } => prop_assert!(asked(fault, &["block"])),
+                    Fate::Deliver { delay, duplicate } => {
+                        prop_assert!(!blocked);
+                        prop_assert!(duplicate.is_none_or(|fault| asked(fault, &["duplicate"])));
+                        prop_assert!(delay.is_none_or(|(_, fault)| asked(fault, &["delay"])));
+                        let until_ns = delay.map_or(now, |(until_ns, _)| until_ns);
+                        prop_assert!(delay_bounds(&rules, now).contains(&until_ns));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn taking_a_fault_away_leaves_the_others_decisions(
+            rules in any_rules(), victim in 0usize..6, number: u64,
+        ) {
+            // Drops only: every message that the rest takes was taken with the victim there, too,
+            // and what is taken besides was the victim's.
+            let drops: Vec<LinkRule> = rules
+                .into_iter()
+                .filter(|rule| matches!(rule.effect, Effect::Drop { .. }))
+                .collect();
+            let rest: Vec<LinkRule> = drops
+                .iter().enumerate().filter(|&(at, _)| at != victim).map(|(_, rule)| *rule).collect();
+            let whole = compiled(&drops, Delivery::Lossy).decide(number, 0);
+            let fewer = compiled(&rest, Delivery::Lossy).decide(number, 0);
+            match (whole, fewer) {
+                (Fate::Drop { fault }, Fate::Deliver { .. }) => {
+                    prop_assert_eq!(fault, drops[victim].fault);
+                }
+                (Fate::Deliver { .. }, Fate::Drop { .. }) => prop_assert!(false, "a new loss"),
+                _ => {}
+            }
+        }
+    }
+}
