@@ -17,6 +17,7 @@
 //! | `forgets[:K]` | every K-th write (5) is acknowledged and not done |
 //! | `forks` | well, and starts a child that calls setsid, ignores signals and sleeps; its pid is in `data_dir/grandchild.pid` |
 //! | `daemonizes` | like `forks`, but through a process between that ends: the sleeper's parent is gone |
+//! | `hides` | like `daemonizes`, and the sleeper's environment is empty; `data_dir` is its last argument |
 //! | `garbles` | answers every request with bytes that are no JSON |
 //! | `hangs` | accepts connections, reads requests, and never answers |
 //! | `refuses` | answers every read, write and cas with error 11 |
@@ -57,6 +58,7 @@ enum Mode {
     Closes,
     IgnoresSigterm,
     Daemonizes,
+    Hides,
     Daemon,
     Sleeper,
 }
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
             sleep_for_ever()
         }
         Mode::IgnoresSigterm => ignore(&[Signal::SIGTERM]),
-        Mode::Daemon => return finish(start_sleeper().map(drop)),
+        Mode::Daemon => return finish(start_again("sleeper", args.get(1)).map(drop)),
         Mode::Panics { .. } => panics_end_the_process(),
         _ => {}
     }
@@ -136,6 +138,7 @@ fn parse_mode(word: &str) -> Option<Mode> {
         "closes" => Mode::Closes,
         "ignores-sigterm" => Mode::IgnoresSigterm,
         "daemonizes" => Mode::Daemonizes,
+        "hides" => Mode::Hides,
         "daemon" => Mode::Daemon,
         "sleeper" => Mode::Sleeper,
         _ => return None,
@@ -193,10 +196,14 @@ struct Store {
 fn serve(mode: Mode, config: &NodeConfig) -> io::Result<()> {
     match mode {
         Mode::Forks => {
-            let child = start_sleeper()?;
+            let child = start_again("sleeper", None)?;
             std::fs::write(config.data_dir.join("grandchild.pid"), child.id().to_string())?;
         }
-        Mode::Daemonizes => drop(start_again("daemon")?.wait()?),
+        Mode::Daemonizes => drop(start_again("daemon", None)?.wait()?),
+        Mode::Hides => {
+            let name = config.data_dir.display().to_string();
+            start_again("daemon", Some(&name))?.wait()?;
+        }
         _ => {}
     }
     let listener = TcpListener::bind(&config.client_addr)?;
@@ -212,17 +219,17 @@ fn serve(mode: Mode, config: &NodeConfig) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts this program again in `mode`, in a session of its own.
-fn start_again(mode: &str) -> io::Result<Child> {
+/// Starts this program again in `mode`, in a session of its own; with a name to be found by it
+/// gets no environment.
+fn start_again(mode: &str, name: Option<&String>) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg(mode).stdin(Stdio::null());
+    if let Some(name) = name {
+        command.arg(name).env_clear();
+    }
     // SAFETY: setsid is a single system call, allowed between fork and exec.
     unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
     command.spawn()
-}
-
-fn start_sleeper() -> io::Result<Child> {
-    start_again("sleeper")
 }
 
 fn converse(

@@ -5,9 +5,16 @@
 //! faults from the [`nemesis`]; a [`driver`] does it, with processes under the [`guardian`], on
 //! links of the [`net`]; [`judge`] reads what was recorded and gives the verdict.
 
+pub mod cli;
 pub mod coordinator;
+pub mod doctor;
 pub mod driver;
 pub mod guardian;
+pub mod judge;
+pub mod logging;
+pub mod machine;
 pub mod nemesis;
 pub mod net;
+pub mod panics;
+pub mod run;
 pub mod system;

@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The guardian forks and must be single-threaded, so it branches off before anything else.
+    // Guardian and probes fork and unshare, which only a process without threads may do.
     if let Some(code) = whitewater::guardian::run_if_asked() {
         return code;
     }
-    ExitCode::SUCCESS
+    if let Some(code) = whitewater::doctor::run_probe_if_asked() {
+        return code;
+    }
+    whitewater::cli::main()
 }

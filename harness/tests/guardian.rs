@@ -18,7 +18,7 @@ use protocol::launch::{LAUNCH_FORMAT, NodeConfig, Timing};
 use tokio::sync::mpsc::Receiver;
 use whitewater::guardian::{
     ExitStatus, Exited, Guardian, GuardianCommand, GuardianError, GuardianEvent, Mode, NodeSignal,
-    Options, StartNode,
+    Options, StartNode, process_table,
 };
 
 use support::{MARK, PATIENCE, example, marked, wait_until, whitewater};
@@ -72,13 +72,17 @@ impl Place {
 
     /// The misbehaving node in one of its modes.
     fn misbehaving(&self, incarnation: u32, behaviour: &str) -> StartNode {
+        self.misbehaving_at(incarnation, behaviour, &self.client_addr)
+    }
+
+    fn misbehaving_at(&self, incarnation: u32, behaviour: &str, client_addr: &str) -> StartNode {
         let config = NodeConfig {
             format: LAUNCH_FORMAT,
             id: "n1".into(),
             incarnation,
             data_dir: self.dir.path().into(),
-            client_addr: self.client_addr.clone(),
-            peer_addr: self.client_addr.clone(),
+            client_addr: client_addr.to_owned(),
+            peer_addr: client_addr.to_owned(),
             peers: BTreeMap::new(),
             trace: None,
             timing: Timing::default(),
@@ -95,8 +99,19 @@ impl Place {
         wait_until("the node listens", || self.log().matches("listens on").count() >= times);
     }
 
+    /// Whether the sleeper that `hides` starts runs; it carries no mark.
+    fn hidden_runs(&self) -> bool {
+        let name = self.dir.path().display().to_string();
+        process_table().iter().filter(|process| process.is_alive()).any(|process| {
+            let path = format!("/proc/{}/cmdline", process.pid);
+            std::fs::read_to_string(path).is_ok_and(|args| {
+                args.split('\0').any(|arg| arg == "sleeper") && args.contains(&name)
+            })
+        })
+    }
+
     fn wait_nothing_left(&self) {
-        wait_until("nothing is left", || marked(&self.mark).is_empty());
+        wait_until("nothing is left", || marked(&self.mark).is_empty() && !self.hidden_runs());
     }
 }
 
@@ -182,7 +197,7 @@ async fn every_signal_has_its_evidence() {
         wait_until("node and grandchild run", || scene.states().len() == 2);
 
         // Twice: overlapping pauses must both get their evidence.
-        for descendants in [1, 0] {
+        for _ in 0..2 {
             scene.signal(0, NodeSignal::Stop);
             let event = scene.next().await;
             let expected = GuardianEvent::Stopped {
@@ -190,7 +205,7 @@ async fn every_signal_has_its_evidence() {
                 incarnation: 0,
                 state: 'T',
                 by_us: true,
-                descendants,
+                descendants: 1,
             };
             assert_eq!(event, expected, "{mode}");
         }
@@ -271,6 +286,23 @@ async fn a_daemon_of_a_node_dies_with_it() {
 }
 
 #[tokio::test]
+async fn a_process_that_hides_its_origin_is_killed_at_the_end() {
+    for mode in MODES {
+        let Some(mut scene) = Scene::new("hides", mode).await else { continue };
+        scene.start(scene.place.misbehaving(0, "hides")).await;
+        scene.place.wait_listening(1);
+        wait_until("the hidden process runs", || scene.place.hidden_runs());
+        scene.signal(0, NodeSignal::Kill);
+        assert!(scene.exited().await.by_us);
+        let Scene { guardian, mut events, place } = scene;
+        guardian.send(GuardianCommand::Shutdown).unwrap();
+        let event = next(&mut events).await;
+        assert_eq!(event, GuardianEvent::Finished { orphans_killed: 1 }, "{mode}");
+        assert!(!place.hidden_runs(), "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn a_start_that_fails_says_why() {
     for mode in MODES {
         let Some(mut scene) = Scene::new("failures", mode).await else { continue };
@@ -323,8 +355,8 @@ async fn a_start_that_fails_says_why() {
 }
 
 /// SIGHUP, SIGINT, SIGQUIT, SIGTERM and SIGCHLD, as `/proc/<pid>/status` shows sets of signals.
-const BLOCKED_BITS: u64 =
-    1 << (1 - 1) | 1 << (2 - 1) | 1 << (3 - 1) | 1 << (15 - 1) | 1 << (17 - 1);
+const BLOCKED_BITS: u64 = 0b1 | 0b10 | 0b100 | 1 << 14 | 1 << 16;
+const SIGPIPE_BIT: u64 = 1 << 12;
 
 #[tokio::test]
 async fn a_node_inherits_no_descriptor_and_no_blocked_signal() {
@@ -336,7 +368,7 @@ async fn a_node_inherits_no_descriptor_and_no_blocked_signal() {
         scene.start(scene.place.start("n1", 0, Path::new("sh"), &["-c", script])).await;
         assert_eq!(scene.exited().await.status, ExitStatus::Code { code: 0 });
         let log = scene.place.log();
-        for (set, signals) in [("SigBlk", BLOCKED_BITS), ("SigIgn", BLOCKED_BITS | 1 << (13 - 1))] {
+        for (set, signals) in [("SigBlk", BLOCKED_BITS), ("SigIgn", BLOCKED_BITS | SIGPIPE_BIT)] {
             let line = log.lines().find_map(|line| line.strip_prefix(set)).unwrap();
             let bits = u64::from_str_radix(line.trim_start_matches([':', '\t']), 16).unwrap();
             assert_eq!(bits & signals, 0, "{mode}: {log}");
@@ -445,11 +477,15 @@ impl Host {
         let (node, signal) = ("n1".into(), NodeSignal::Stop);
         self.send(&GuardianCommand::Signal { node, incarnation: 0, signal });
         assert!(matches!(self.event(), GuardianEvent::Stopped { .. }));
-        let mut other = place.misbehaving(0, "never-listens");
+        std::fs::write(place.path("log"), "").unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut other = place.misbehaving_at(0, "hides", &free.to_string());
         other.node = "n2".into();
         self.send(&GuardianCommand::Start(other));
         assert!(matches!(self.event(), GuardianEvent::Started { .. }));
+        place.wait_listening(1);
         wait_until("three run", || marked(&place.mark).len() == 3);
+        wait_until("the hidden process runs", || place.hidden_runs());
     }
 }
 
@@ -471,27 +507,38 @@ fn nothing_outlives_a_killed_harness() {
         host.child.wait().unwrap();
         place.wait_nothing_left();
         wait_until("the guardian has gone", || {
-            !whitewater::guardian::process_table()
-                .iter()
-                .any(|process| process.pid == guardian_pid && process.is_alive())
+            !process_table().iter().any(|process| process.pid == guardian_pid && process.is_alive())
         });
     }
+}
+
+/// Kills the guardian's process, or in namespace mode the one that waits outside for it.
+fn kill_the_guardian(name: &str, mode: Mode, outer: bool) {
+    let Some((mut host, guardian_pid)) = Host::new(mode) else { return };
+    let place = Place::new(name, mode);
+    host.start_stopped(&place);
+    let victim = if outer {
+        let table = process_table();
+        table.iter().find(|process| process.pid == guardian_pid).unwrap().parent
+    } else {
+        guardian_pid
+    };
+    kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+    match host.event() {
+        GuardianEvent::Died { lingering: 0, .. } => {}
+        other => panic!("{other:?}"),
+    }
+    let is_clean = marked(&place.mark).is_empty() && !place.hidden_runs();
+    assert!(is_clean, "{mode}: it was swept before it was reported");
+    assert!(host.child.wait().unwrap().success());
 }
 
 #[test]
 fn nothing_outlives_a_killed_guardian() {
     for mode in MODES {
-        let Some((mut host, guardian_pid)) = Host::new(mode) else { continue };
-        let place = Place::new("guardian-killed", mode);
-        host.start_stopped(&place);
-        kill(Pid::from_raw(guardian_pid), Signal::SIGKILL).unwrap();
-        match host.event() {
-            GuardianEvent::Died { lingering: 0, .. } => {}
-            other => panic!("{other:?}"),
-        }
-        assert!(marked(&place.mark).is_empty(), "{mode}: it was swept before it was reported");
-        assert!(host.child.wait().unwrap().success());
+        kill_the_guardian("guardian-killed", mode, false);
     }
+    kill_the_guardian("outer-killed", Mode::Namespace, true);
 }
 
 #[test]

@@ -8,13 +8,14 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, dup2_stdin, fork, getegid, geteuid, pipe, setsid};
+use nix::unistd::{ForkResult, dup2_stdin, fork, getegid, geteuid, pipe2, setsid};
 
 use super::message::{GuardianEvent, Mode};
 use super::supervise::Supervisor;
@@ -120,9 +121,9 @@ fn enter_namespace(socket: UnixStream, tag: String) -> ExitCode {
     if let Err(why) = unshare_pid_and_mounts() {
         return refuse(&socket, &why);
     }
-    let (outer_alive, outer_end) = match pipe() {
+    let (outer_alive, outer_end) = match pipe2(OFlag::O_CLOEXEC) {
         Ok(ends) => ends,
-        Err(errno) => return refuse(&socket, &format!("pipe: {errno}")),
+        Err(errno) => return refuse(&socket, &format!("cannot make a pipe: {errno}")),
     };
     // SAFETY: this process has a single thread, so the child finds no lock held by another.
     match unsafe { fork() } {

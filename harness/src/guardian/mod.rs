@@ -25,6 +25,7 @@
 //! Environment: [`MODE_VARIABLE`] set to `namespace` or `subreaper` forces a mode; by default the
 //! namespace is tried first.
 
+mod family;
 mod handle;
 mod init;
 mod message;

@@ -20,12 +20,12 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
-use super::NODE_VARIABLE;
+use super::family::{Family, ProcessId};
 use super::init::blocked_signals;
 use super::message::{
     ExitStatus, Exited, GuardianCommand, GuardianEvent, Mode, NodeSignal, StartNode,
 };
-use super::process::{Process, close_over_children, descendants_of, process_table};
+use super::process::{Process, descendants_of, process_table};
 use super::spawn::spawn;
 
 /// How long a killed descendant may take to go before its node's exit is reported without it.
@@ -33,10 +33,6 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// How often waiting is interrupted to look again, while something is on its way out.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// How often the descendants of a node are listed again after a signal, to find those that were
-/// forked meanwhile. A killed process cannot fork, so two or three rounds do in practice.
-const ROUNDS_MAX: usize = 100;
 
 /// A node's main process and what is known of it.
 struct Running {
@@ -48,12 +44,12 @@ struct Running {
     killed: bool,
     /// Whether SIGTERM was sent.
     terminated: bool,
-    /// A stop was sent and not confirmed yet; how many descendants got it too.
-    stopping: Option<u32>,
+    /// A stop was sent and not confirmed yet; the descendants that got it too.
+    stopping: Option<BTreeSet<ProcessId>>,
     /// The kernel will report a continue that has been reported to the harness already.
     continue_known: bool,
     /// Descendants that were sent SIGKILL, by pid and start time.
-    victims: BTreeSet<(i32, u64)>,
+    victims: BTreeSet<ProcessId>,
     /// Set once the main process has been reaped.
     ended: Option<Ended>,
 }
@@ -75,7 +71,7 @@ pub(super) struct Supervisor {
     /// `/proc` as the harness sees it, when that is not our own.
     host_proc: Option<File>,
     own_pid: i32,
-    orphans_killed: BTreeSet<(i32, u64)>,
+    orphans_killed: BTreeSet<ProcessId>,
 }
 
 impl Supervisor {
@@ -249,9 +245,7 @@ impl Supervisor {
             NodeSignal::Kill => {
                 running.killed = true;
                 signal_group(running.pid, Signal::KILL).map_err(failed)?;
-                kill_descendants(&self.nodes, self.own_pid, node)
-                    .into_iter()
-                    .for_each(|victim| self.remember_victim(node, victim));
+                self.kill_descendants(node);
             }
             NodeSignal::Terminate => {
                 running.terminated = true;
@@ -259,9 +253,9 @@ impl Supervisor {
             }
             NodeSignal::Stop => {
                 signal_group(running.pid, Signal::STOP).map_err(failed)?;
-                let descendants = stop_descendants(&self.nodes, self.own_pid, node);
+                let signalled = self.signal_descendants(node, Signal::STOP);
                 if let Some(running) = self.nodes.get_mut(node) {
-                    running.stopping = Some(descendants);
+                    running.stopping = Some(signalled);
                 }
                 // Stopped before: the kernel reports a stop only once.
                 if was_stopped {
@@ -271,23 +265,45 @@ impl Supervisor {
             NodeSignal::Continue => {
                 running.stopping = None;
                 signal_group(running.pid, Signal::CONT).map_err(failed)?;
-                continue_descendants(&self.nodes, self.own_pid, node);
-                self.confirm_continue(node, was_stopped)?;
+                self.signal_descendants(node, Signal::CONT);
+                self.confirm_continue(node)?;
             }
         }
         Ok(())
     }
 
-    fn remember_victim(&mut self, node: &NodeId, victim: (i32, u64)) {
+    /// Signals all living descendants of a node; which.
+    fn signal_descendants(&self, node: &NodeId, signal: Signal) -> BTreeSet<ProcessId> {
+        let Some(running) = self.nodes.get(node) else { return BTreeSet::new() };
+        let mains: BTreeSet<i32> = self
+            .nodes
+            .values()
+            .filter(|running| running.ended.is_none())
+            .map(|running| running.pid)
+            .collect();
+        let family = Family {
+            main: running.pid,
+            main_is_here: running.ended.is_none(),
+            tag: &running.tag,
+            guardian: self.own_pid,
+            mains: &mains,
+        };
+        family.signal(signal)
+    }
+
+    fn kill_descendants(&mut self, node: &NodeId) {
+        let killed = self.signal_descendants(node, Signal::KILL);
         if let Some(running) = self.nodes.get_mut(node) {
-            running.victims.insert(victim);
+            running.victims.extend(killed);
         }
     }
 
     /// SIGCONT takes effect before `kill` returns, so the state can be read at once.
-    fn confirm_continue(&mut self, node: &NodeId, was_stopped: bool) -> Result<(), String> {
+    fn confirm_continue(&mut self, node: &NodeId) -> Result<(), String> {
         let Some(running) = self.nodes.get_mut(node) else { return Ok(()) };
-        running.continue_known |= was_stopped;
+        // Even if it did not look stopped: the kernel also reports a stop cut short. If it reports
+        // nothing, the next stop forgets this again.
+        running.continue_known = true;
         let incarnation = running.incarnation;
         let Some(process) = Process::read(running.pid) else {
             return Err("cannot read its state in /proc".to_owned());
@@ -303,26 +319,26 @@ impl Supervisor {
 
     /// Reports a stop if `/proc` agrees.
     fn confirm_stop(&mut self, node: &NodeId) {
-        let own_pid = self.own_pid;
         let Some(running) = self.nodes.get(node) else { return };
         let Some(process) = Process::read(running.pid) else { return };
         if process.state != 'T' {
             return;
         }
-        let asked = running.stopping;
         let incarnation = running.incarnation;
+        let by_us = running.stopping.is_some();
         // A child may have been forked between the listing and the parent's own stop.
-        let late = if asked.is_some() { stop_descendants(&self.nodes, own_pid, node) } else { 0 };
-        if let Some(running) = self.nodes.get_mut(node) {
-            running.stopping = None;
-            running.continue_known = false;
-        }
+        let late =
+            if by_us { self.signal_descendants(node, Signal::STOP) } else { BTreeSet::new() };
+        let Some(running) = self.nodes.get_mut(node) else { return };
+        let mut signalled = running.stopping.take().unwrap_or_default();
+        signalled.extend(late);
+        running.continue_known = false;
         self.emit(&GuardianEvent::Stopped {
             node: node.clone(),
             incarnation,
             state: process.state,
-            by_us: asked.is_some(),
-            descendants: asked.unwrap_or(0) + late,
+            by_us,
+            descendants: count(&signalled),
         });
     }
 }
@@ -372,9 +388,7 @@ impl Supervisor {
             (None, None) => return,
         };
         let _ = signal_group(pid, Signal::KILL);
-        for victim in kill_descendants(&self.nodes, self.own_pid, node) {
-            self.remember_victim(node, victim);
-        }
+        self.kill_descendants(node);
         take(pid, WaitIdOptions::EXITED);
         if let Some(running) = self.nodes.get_mut(node) {
             running.ended = Some(Ended { status, at: Instant::now() });
@@ -404,9 +418,7 @@ impl Supervisor {
             .map(|(node, _)| node.clone())
             .collect();
         for node in ended {
-            for victim in kill_descendants(&self.nodes, self.own_pid, &node) {
-                self.remember_victim(&node, victim);
-            }
+            self.kill_descendants(&node);
             let Some(running) = self.nodes.get(&node) else { continue };
             let Some(ended) = &running.ended else { continue };
             let remaining = running.victims.iter().filter(|&&victim| still_alive(victim)).count();
@@ -441,9 +453,7 @@ impl Supervisor {
             }
             let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
             for node in nodes {
-                for victim in kill_descendants(&self.nodes, self.own_pid, &node) {
-                    self.remember_victim(&node, victim);
-                }
+                self.kill_descendants(&node);
             }
             for process in descendants_of(self.own_pid) {
                 let victim = (process.pid, process.start_ticks);
@@ -490,95 +500,6 @@ impl Supervisor {
     }
 }
 
-/// The living descendants of a node: below it, in its session or group, or marked by its tag.
-fn descendants(nodes: &BTreeMap<NodeId, Running>, own_pid: i32, node: &NodeId) -> Vec<Process> {
-    let Some(running) = nodes.get(node) else { return Vec::new() };
-    // A reaped main process's pid says nothing about parents any more, but as a session or group
-    // it stays reserved for as long as one member lives.
-    let main_is_here = running.ended.is_none();
-    let mains: BTreeSet<i32> = nodes
-        .values()
-        .filter(|running| running.ended.is_none())
-        .map(|running| running.pid)
-        .collect();
-    let table = process_table();
-    let mut found: Vec<usize> = Vec::new();
-    for (index, process) in table.iter().enumerate() {
-        if mains.contains(&process.pid) {
-            continue;
-        }
-        let is_member = process.session == running.pid || process.group == running.pid;
-        let is_child = main_is_here && process.parent == running.pid;
-        // Only an orphan has lost the chain of parents and needs the slow look.
-        let is_marked = || {
-            process.parent == own_pid
-                && process.is_alive()
-                && process.variable(NODE_VARIABLE).is_some_and(|tag| tag == running.tag)
-        };
-        if is_member || is_child || is_marked() {
-            found.push(index);
-        }
-    }
-    close_over_children(&table, &mut found);
-    found
-        .into_iter()
-        .map(|index| &table[index])
-        .filter(|process| process.is_alive() && !mains.contains(&process.pid))
-        .cloned()
-        .collect()
-}
-
-/// Kills a node's descendants, its main process excepted; those that were sent the signal.
-fn kill_descendants(
-    nodes: &BTreeMap<NodeId, Running>,
-    own_pid: i32,
-    node: &NodeId,
-) -> Vec<(i32, u64)> {
-    let mut sent = BTreeSet::new();
-    for _ in 0..ROUNDS_MAX {
-        let mut is_new = false;
-        for process in descendants(nodes, own_pid, node) {
-            let id = (process.pid, process.start_ticks);
-            if !sent.contains(&id) && process.signal(Signal::KILL).unwrap_or(false) {
-                is_new |= sent.insert(id);
-            }
-        }
-        if !is_new {
-            break;
-        }
-    }
-    sent.into_iter().collect()
-}
-
-/// Stops a node's descendants that are not stopped; how many.
-fn stop_descendants(nodes: &BTreeMap<NodeId, Running>, own_pid: i32, node: &NodeId) -> u32 {
-    let mut sent = BTreeSet::new();
-    for _ in 0..ROUNDS_MAX {
-        let mut is_new = false;
-        for process in descendants(nodes, own_pid, node) {
-            let id = (process.pid, process.start_ticks);
-            if process.state != 'T'
-                && !sent.contains(&id)
-                && process.signal(Signal::STOP).unwrap_or(false)
-            {
-                is_new |= sent.insert(id);
-            }
-        }
-        if !is_new {
-            break;
-        }
-    }
-    count(&sent)
-}
-
-/// Continues a node's descendants.
-fn continue_descendants(nodes: &BTreeMap<NodeId, Running>, own_pid: i32, node: &NodeId) {
-    for process in descendants(nodes, own_pid, node) {
-        // One that has gone meanwhile needs no signal; one that refuses shows as stopped.
-        let _ = process.signal(Signal::CONT);
-    }
-}
-
 /// Signals the process group of a child that has not been reaped, so that its pid is its own.
 fn signal_group(pid: i32, signal: Signal) -> io::Result<()> {
     let Some(pid) = Pid::from_raw(pid) else { return Ok(()) };
@@ -593,7 +514,7 @@ fn is_stopped(pid: i32) -> bool {
     Process::read(pid).is_some_and(|process| process.state == 'T')
 }
 
-fn still_alive((pid, start_ticks): (i32, u64)) -> bool {
+fn still_alive((pid, start_ticks): ProcessId) -> bool {
     Process::read(pid)
         .is_some_and(|process| process.start_ticks == start_ticks && process.is_alive())
 }
