@@ -4,6 +4,7 @@ pub mod budget;
 mod check;
 mod counterexample;
 pub mod history;
+pub mod invariants;
 pub mod model;
 mod models;
 mod search;

@@ -17,6 +17,7 @@ pub mod message_log;
 pub mod run_dir;
 pub mod run_id;
 pub mod scenario;
+pub mod trace_file;
 pub mod units;
 pub mod vacuity;
 pub mod verdict;

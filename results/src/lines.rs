@@ -81,7 +81,7 @@ impl<R: BufRead> Lines<R> {
         Lines { source, buffer: Vec::new(), number: 0, bytes_max: LINE_BYTES_MAX }
     }
 
-    #[cfg(test)]
+    /// Lines of at most this many bytes.
     pub fn with_limit(source: R, bytes_max: usize) -> Self {
         Lines { bytes_max, ..Lines::new(source) }
     }

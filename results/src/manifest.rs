@@ -359,10 +359,11 @@ pub(crate) fn read_json<T: DeserializeOwned>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn sample() -> Manifest {
+    /// A manifest with something in most fields.
+    pub(crate) fn sample() -> Manifest {
         Manifest {
             format: RUN_FORMAT,
             id: "20261122T142501.123Z-9f3a2c41".into(),
