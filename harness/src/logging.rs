@@ -15,7 +15,8 @@ pub const FILTER_VARIABLE: &str = "WHITEWATER_LOG";
 
 /// Starts logging.
 pub fn start() {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Switch).init();
 }
 

@@ -8,7 +8,8 @@ use rand::rngs::SysRng;
 use results::manifest::Machine;
 
 /// Environment variables that change what a run does.
-const RELEVANT: [&str; 3] = [crate::guardian::MODE_VARIABLE, crate::logging::FILTER_VARIABLE, "PATH"];
+const RELEVANT: [&str; 3] =
+    [crate::guardian::MODE_VARIABLE, crate::logging::FILTER_VARIABLE, "PATH"];
 
 /// This machine.
 pub fn describe() -> Machine {

@@ -124,8 +124,7 @@ impl Prepared {
         }
         let subnet = Subnet::claim(machine::entropy()).map_err(|e| fail(&e))?;
         let workload = self.workload(seed);
-        let manifest =
-            self.manifest(seed, run_dir, epoch_ns, &nodes, &subnet, workload.as_ref());
+        let manifest = self.manifest(seed, run_dir, epoch_ns, &nodes, &subnet, workload.as_ref());
         let recorder = Recorder::create(run_dir.clone(), manifest).map_err(|e| fail(&e))?;
         let setup = Setup {
             plan: self.plan(seed, nodes, workload),

@@ -106,9 +106,7 @@ fn bugs(system: &str) -> Result<Vec<Json>, String> {
 fn cells(row: &Json) -> Vec<String> {
     let text = |value: &Json| match value {
         Json::String(text) => text.clone(),
-        Json::Array(items) => {
-            items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(",")
-        }
+        Json::Array(items) => items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(","),
         Json::Null => "-".to_owned(),
         other => other.to_string(),
     };

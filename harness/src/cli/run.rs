@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anstream::println;
 use clap::Args;
 use results::scenario::{Mode, Seeds, TimingKeys};
-use results::{BudgetLimits, DEFAULT_OUT, Overall, RunVerdict, Scenario, Span, exit_code};
+use results::{BudgetLimits, DEFAULT_OUT, RunVerdict, Scenario, Span, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -286,14 +286,10 @@ impl Interrupts {
     }
 }
 
-/// The overall verdict of several, for tests of the ranking.
-#[cfg(test)]
-fn code_of(verdict: Overall) -> u8 {
-    verdict.exit_code()
-}
-
 #[cfg(test)]
 mod tests {
+    use results::Overall;
+
     use super::*;
 
     #[test]
@@ -301,8 +297,9 @@ mod tests {
         let codes = [Overall::Valid, Overall::Unknown, Overall::HarnessFailure, Overall::Violation];
         for (at, better) in codes.iter().enumerate() {
             for worse in &codes[at..] {
-                assert_eq!(worst(code_of(*better), code_of(*worse)), code_of(*worse));
-                assert_eq!(worst(code_of(*worse), code_of(*better)), code_of(*worse));
+                let (one, other) = (better.exit_code(), worse.exit_code());
+                assert_eq!(worst(one, other), other);
+                assert_eq!(worst(other, one), other);
             }
         }
     }

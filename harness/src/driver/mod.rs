@@ -12,5 +12,6 @@ mod probe;
 mod real_time;
 mod recorder;
 
+pub use node_files::Launcher;
 pub use real_time::{RealTime, Setup, Watcher};
 pub use recorder::Recorder;

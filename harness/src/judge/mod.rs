@@ -96,12 +96,13 @@ pub fn run_dir(run: &RunDir, limits: Option<BudgetLimits>) -> Result<RunVerdict,
     let mut stats = Default::default();
     let mut vacuity = None;
     let path = run.history();
-    let judged = history::read(&path, results::vacuity::first_effect_ns(&faults)).and_then(|read| {
-        stats = read.tally.stats();
-        vacuity = Some(run_checks::vacuity(&manifest, &faults, &read.tally));
-        let spec = run_checks::model(run, &manifest)?;
-        with_budget(limits, |budget| history::judge(&path, &read.history, &spec, budget))
-    });
+    let judged =
+        history::read(&path, results::vacuity::first_effect_ns(&faults)).and_then(|read| {
+            stats = read.tally.stats();
+            vacuity = Some(run_checks::vacuity(&manifest, &faults, &read.tally));
+            let spec = run_checks::model(run, &manifest)?;
+            with_budget(limits, |budget| history::judge(&path, &read.history, &spec, budget))
+        });
     match judged {
         Ok(check) => checks.push(check),
         // What we wrote ourselves and cannot read is our failure, not the system's.

@@ -99,10 +99,8 @@ pub fn liveness(manifest: &Manifest) -> Check {
     let unmet = recovery.unmet.join("; ");
     let is_fit = recovery.probes >= PROBES_MIN
         && recovery.late_probes * 100 <= recovery.probes * LATE_PERCENT_MAX;
-    let machine = format!(
-        "{} of {} probes of the machine were late",
-        recovery.late_probes, recovery.probes
-    );
+    let machine =
+        format!("{} of {} probes of the machine were late", recovery.late_probes, recovery.probes);
     let (verdict, reason) = match is_fit {
         true => (
             CheckVerdict::Violation,
