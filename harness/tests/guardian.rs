@@ -6,12 +6,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::launch::{LAUNCH_FORMAT, NodeConfig, Timing};
@@ -170,7 +171,7 @@ impl Scene {
     async fn finish(mut self) -> Vec<GuardianEvent> {
         self.guardian.send(GuardianCommand::Shutdown).unwrap();
         let mut last = Vec::new();
-        while let Some(event) = self.events.recv().await {
+        while let Some(event) = until_closed(&mut self.events).await {
             last.push(event);
         }
         assert!(matches!(last.last(), Some(GuardianEvent::Finished { .. })), "{last:?}");
@@ -180,10 +181,11 @@ impl Scene {
 }
 
 async fn next(events: &mut Receiver<GuardianEvent>) -> GuardianEvent {
-    tokio::time::timeout(PATIENCE, events.recv())
-        .await
-        .expect("the guardian answers")
-        .expect("the guardian lives")
+    until_closed(events).await.expect("the guardian lives")
+}
+
+async fn until_closed(events: &mut Receiver<GuardianEvent>) -> Option<GuardianEvent> {
+    tokio::time::timeout(PATIENCE, events.recv()).await.expect("the guardian answers")
 }
 
 const KILLED: ExitStatus = ExitStatus::Signal { signal: 9, core: false };
@@ -405,7 +407,7 @@ async fn dropping_the_handle_ends_everything() {
         scene.place.wait_listening(1);
         let Scene { guardian, mut events, place } = scene;
         drop(guardian);
-        while events.recv().await.is_some() {}
+        while until_closed(&mut events).await.is_some() {}
         assert!(marked(&place.mark).is_empty(), "{mode}");
     }
 }
@@ -451,6 +453,11 @@ impl Host {
     }
 
     fn line(&mut self) -> String {
+        if self.events.buffer().is_empty() {
+            let mut fds = [PollFd::new(self.events.get_ref().as_fd(), PollFlags::POLLIN)];
+            let limit = PollTimeout::try_from(PATIENCE).unwrap();
+            assert_eq!(poll(&mut fds, limit), Ok(1), "the host answers");
+        }
         let mut line = String::new();
         self.events.read_line(&mut line).unwrap();
         line
