@@ -99,7 +99,7 @@ impl ElectionSafety {
         let mut events: Vec<Witness> = rivals.iter().map(leader).collect();
         events.sort();
         let why = format!(
-            "{} all lead term {term}, but a term has at most one leader",
+            "term {term} is led by {}, but a term has at most one leader",
             list(events.iter().map(|event| &event.node))
         );
         let votes = self.votes.range((term, 0)..=(term, NodeIndex::MAX));
@@ -169,7 +169,7 @@ mod tests {
         nodes.vote(1, 1, 1, true).vote(3, 1, 1, true).leader(1, 1);
         nodes.restart(3).vote(3, 1, 2, true).leader(2, 1);
         let Outcome::Violation { why, events } = judge(&nodes) else { panic!() };
-        assert_eq!(why, "n1 and n2 all lead term 1, but a term has at most one leader");
+        assert_eq!(why, "term 1 is led by n1 and n2, but a term has at most one leader");
         assert_eq!(events.len(), 5, "two leaders and three votes: {events:?}");
         assert!(events[0].what.contains("granted by"), "{events:?}");
     }

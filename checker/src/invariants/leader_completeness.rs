@@ -595,6 +595,12 @@ mod tests {
         nodes.skip_seq(3);
         nodes.leader(3, 2);
         assert!(matches!(judge(&nodes), Outcome::Violation { .. }));
+        // What the log was before the gap accuses nobody after it.
+        let mut nodes = committed();
+        nodes.payload(9).append(3, 1, &[1, 1]).payload(0).overwrite(3, 1, 1, &[1, 1]);
+        nodes.nodes[2].items.pop();
+        nodes.leader(3, 2);
+        assert!(matches!(judge(&nodes), Outcome::Unknown { .. }));
         // A restart shows the whole log again, but what happened in the gap stays unknown.
         let mut nodes = committed();
         nodes.skip_seq(2);
