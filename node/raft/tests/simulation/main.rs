@@ -14,7 +14,7 @@ use cluster::{Cluster, Weather};
 use oracle::Property;
 
 /// Schedules that the correct core must survive; `SIMULATION_SCHEDULES` asks for more.
-const SCHEDULES: u64 = 2_000;
+const SCHEDULES: u64 = 4_000;
 /// Schedules in which a seeded bug must show itself at least once.
 const SCHEDULES_PER_BUG: u64 = 300;
 
