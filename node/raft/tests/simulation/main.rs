@@ -114,6 +114,23 @@ fn apply_on_append_breaks_state_machine_safety() {
     shows(Bug::ApplyOnAppend, Property::StateMachineSafety);
 }
 
+/// A finding must come from what a bug breaks, not from a node that stumbles over it: neither
+/// buggy nodes nor correct ones among them panic, whatever state they get into.
+#[test]
+fn no_bug_makes_a_node_panic() {
+    for seed in 0..100 {
+        let (nodes, weather) = draw(seed);
+        for bug in Bug::ALL {
+            for buggy in [vec![], vec!["n1".into()], vec!["n1".into(), "n2".into()]] {
+                let bugs = Bugs::only(bug);
+                let mut cluster = Cluster::with_buggy(nodes, bugs, buggy, weather, seed);
+                cluster.run(Duration::from_secs(3));
+                cluster.heal_and_demand_progress();
+            }
+        }
+    }
+}
+
 #[test]
 fn a_schedule_follows_from_its_seed() {
     for seed in [4, 12] {
