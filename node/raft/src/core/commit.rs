@@ -10,19 +10,11 @@ use serde_json::Value as Json;
 use super::command::{Command, Payload};
 use super::message::{Answer, Effect, RequestToken};
 use super::state_machine::Outcome;
-use super::types::{Index, Term};
+use super::types::Index;
 use super::{Raft, Role};
 
 /// Most commands that a leader has in its log without having committed them.
 const UNCOMMITTED_MAX: u64 = 20_000;
-
-/// A command that waits to be applied so that its client can be answered.
-#[derive(Debug)]
-pub(super) struct Proposal {
-    /// The term in which it was proposed: an entry of another term is another entry.
-    term: Term,
-    pub(super) token: RequestToken,
-}
 
 impl Raft {
     /// A client's command: into the log if we lead, otherwise refused without having proposed it.
@@ -35,7 +27,7 @@ impl Raft {
         }
         // The proposal is noted first: a cluster of one may commit within the append.
         let index = self.log.last_index().next();
-        self.proposals.insert(index, Proposal { term: self.term, token });
+        self.proposals.insert(index, token);
         self.append_as_leader(Payload::Command(Arc::new(command)));
         self.replicate();
     }
@@ -102,11 +94,9 @@ impl Raft {
             };
             let result = outcome.as_ref().map_or(Json::Null, |outcome| word(outcome).into());
             self.trace(Apply { idx: index.0, entry_term: entry.term.0, ch: hash, req, result });
-            if let Some(Proposal { term, token }) = self.proposals.remove(&index) {
-                let answer = match outcome {
-                    Some(outcome) if term == entry.term => Answer::Applied(outcome),
-                    _ => Answer::Lost,
-                };
+            // An entry that is replaced takes its proposal with it, so this is the one proposed.
+            if let Some(token) = self.proposals.remove(&index) {
+                let answer = outcome.map_or(Answer::Lost, Answer::Applied);
                 self.effects.push(Effect::Reply { token, answer });
             }
         }

@@ -51,7 +51,6 @@ use rand::{Rng, SeedableRng};
 
 use crate::bugs::Bugs;
 
-use commit::Proposal;
 use durability::Durability;
 use replication::Leadership;
 
@@ -122,7 +121,8 @@ pub struct Raft {
     commit: Index,
     applied: Index,
     store: Store,
-    proposals: BTreeMap<Index, Proposal>,
+    /// Commands proposed here that wait to be applied, so that their clients can be answered.
+    proposals: BTreeMap<Index, RequestToken>,
 
     effects: Vec<Effect>,
 }
@@ -286,3 +286,6 @@ impl Raft {
         self.rng.next_u64()
     }
 }
+
+#[cfg(test)]
+mod tests;

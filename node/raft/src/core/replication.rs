@@ -212,8 +212,8 @@ impl Raft {
         // seeded bug it happens, and the node goes on with what replaces them, without undoing.
         self.commit = self.commit.min(from.prev());
         self.applied = self.applied.min(from.prev());
-        for (_, proposal) in self.proposals.split_off(&from) {
-            self.effects.push(Effect::Reply { token: proposal.token, answer: Answer::Lost });
+        for (_, token) in self.proposals.split_off(&from) {
+            self.effects.push(Effect::Reply { token, answer: Answer::Lost });
         }
     }
 

@@ -28,6 +28,10 @@ use super::{FEATURES, client_codec};
 const EVENTS_MAX: usize = 1024;
 /// Most inputs that the core takes before their effects are carried out.
 const INPUTS_PER_TURN_MAX: usize = 256;
+/// A timer this late was late because the process did not run.
+const LATE: Duration = Duration::from_millis(20);
+/// Time for connections to hand over what has arrived.
+const GRACE: Duration = Duration::from_millis(2);
 
 /// What comes in from connections.
 #[derive(Debug)]
@@ -138,6 +142,11 @@ pub async fn run(launch: NodeLaunch) -> Result<(), NodeError> {
             Some(result) = synced.recv() => node.on_synced(started.elapsed(), result?),
             Some(event) = inbox.recv() => node.on_event(started.elapsed(), event),
             () = tokio::time::sleep_until(wake_at.into()) => {}
+        }
+        if wake_at.elapsed() > LATE {
+            // This process did not run for a while: it was paused, or the machine is busy. What
+            // arrived meanwhile is let in before the timers judge that nothing did.
+            tokio::time::sleep(GRACE).await;
         }
         for _ in 0..INPUTS_PER_TURN_MAX {
             if let Ok(result) = synced.try_recv() {

@@ -112,6 +112,8 @@ pub struct Cluster {
     pub oracle: Oracle,
     hosts: BTreeMap<NodeId, Host>,
     bugs: Bugs,
+    /// The nodes that have the bugs; none: all.
+    buggy: Vec<NodeId>,
     seed: u64,
     rng: ChaCha8Rng,
     weather: Weather,
@@ -127,6 +129,17 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(nodes: usize, bugs: Bugs, weather: Weather, seed: u64) -> Cluster {
+        Cluster::with_buggy(nodes, bugs, Vec::new(), weather, seed)
+    }
+
+    /// A cluster in which only some nodes have the bugs.
+    pub fn with_buggy(
+        nodes: usize,
+        bugs: Bugs,
+        buggy: Vec<NodeId>,
+        weather: Weather,
+        seed: u64,
+    ) -> Cluster {
         let ids = (1..=nodes).map(|nth| NodeId::new(format!("n{nth}")));
         let host = || Host {
             raft: None,
@@ -138,6 +151,7 @@ impl Cluster {
             oracle: Oracle::new(nodes),
             hosts: ids.map(|id| (id, host())).collect(),
             bugs,
+            buggy,
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
             weather,
@@ -317,6 +331,7 @@ impl Cluster {
 
     fn restart(&mut self, node: &NodeId) {
         let others = self.ids().into_iter().filter(|id| id != node).collect();
+        let has_bugs = self.buggy.is_empty() || self.buggy.contains(node);
         let host = self.hosts.get_mut(node).expect("hosts stay");
         if host.raft.is_some() {
             return;
@@ -326,7 +341,7 @@ impl Cluster {
             id: node.clone(),
             others,
             timing: TIMING,
-            bugs: self.bugs,
+            bugs: if has_bugs { self.bugs } else { Bugs::NONE },
             seed: self.seed ^ self.rng.next_u64(),
         };
         host.raft = Some(Raft::new(setup, host.disk.durable.clone(), self.now));

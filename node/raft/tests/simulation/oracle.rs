@@ -180,9 +180,8 @@ impl Oracle {
         matched.sort_unstable_by(|a, b| b.cmp(a));
         let Some(&shared) = matched.get(self.majority - 1) else { return };
         let from = self.committed.len();
-        for index in from..shared as usize {
-            self.committed.push((log[index].0, log[index].1, term));
-        }
+        let new = log.iter().take(shared as usize).skip(from);
+        self.committed.extend(new.map(|&(entry_term, hash)| (entry_term, hash, term)));
         self.check_completeness(from);
     }
 
