@@ -43,12 +43,21 @@ impl Register {
         Register { values, initial }
     }
 
+    /// The number of the initial value.
+    pub(crate) fn initial_number(&self) -> u32 {
+        self.initial
+    }
+
+    /// How many values have numbers.
+    pub(crate) fn values(&self) -> usize {
+        self.values.len()
+    }
+
     /// The value with this number, in words.
     pub(crate) fn value_text(&self, number: u32) -> String {
-        self.values.value(number).map_or_else(
-            || "a value that nobody observed".to_owned(),
-            std::string::ToString::to_string,
-        )
+        self.values
+            .value(number)
+            .map_or_else(|| "a value that nobody observed".to_owned(), |value| value.to_string())
     }
 }
 
