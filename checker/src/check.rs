@@ -9,7 +9,7 @@ use crate::budget::{Account, Budget, Exhausted, Meter};
 use crate::counterexample;
 use crate::history::{History, Operation, Outcome};
 use crate::model::{Call, Effect, Model, ModelError, ModelKind, ModelSpec};
-use crate::models;
+use crate::models::{self, Helpers, RegisterOp};
 use crate::search::{Found, Options, search};
 use crate::unique::{self, Answer};
 use crate::value::Value;
@@ -179,6 +179,18 @@ fn judge_register(
                 return Ok(KeyVerdict::Violation(Box::new(violation)));
             }
             Answer::Undecided => {}
+        }
+    }
+    if methods.contains(&Method::Search)
+        && key.calls.iter().any(|call| !call.required)
+        && key.calls.iter().any(|call| matches!(call.op, RegisterOp::NotEqual(_)))
+    {
+        // Most histories need no helpers, and with them all stay open to the end.
+        let mut calls = key.calls.clone();
+        models::Register::refine_for(&mut calls, key.model.initial_number(), Helpers::LeftOut);
+        let options = Options { with_order: false, foresight: true };
+        if let Found::Valid(_) = search(&key.model, &calls, options, meter)? {
+            return Ok(KeyVerdict::Valid(Method::Search));
         }
     }
     judge_by_search(key, methods, meter)

@@ -29,6 +29,7 @@
 //! there, it is not; otherwise this layer does not answer.
 
 mod evidence;
+mod repair;
 mod timeline;
 
 use crate::model::Call;
@@ -214,8 +215,8 @@ impl Clusters<'_> {
         if !self.has_not_equal && !with_order {
             return Ok(Answer::Valid(None));
         }
-        let timeline = timeline::Timeline::new(self, &blocks);
-        if self.has_not_equal && !timeline.all_fit(self) {
+        let mut timeline = timeline::Timeline::new(self, &blocks);
+        if self.has_not_equal && !repair::repair(self, &mut blocks, &mut timeline) {
             return match self.not_equal_in_vain() {
                 Some(evidence) => Err(evidence),
                 None => Ok(Answer::Undecided),

@@ -44,11 +44,16 @@ impl Timeline {
         timeline
     }
 
-    /// Whether every failed cas finds a moment at which its value was not there.
-    pub(super) fn all_fit(&self, clusters: &Clusters<'_>) -> bool {
-        clusters.calls.iter().all(|call| match call.op {
-            RegisterOp::NotEqual(value) => self.fits(clusters, value, begun(call), done(call)),
-            _ => true,
+    /// The failed cas that find no moment at which their value was not there.
+    pub(super) fn misfits<'a>(
+        &'a self,
+        clusters: &'a Clusters<'_>,
+    ) -> impl Iterator<Item = u32> + 'a {
+        (0_u32..).zip(clusters.calls).filter_map(|(index, call)| match call.op {
+            RegisterOp::NotEqual(value) if !self.fits(clusters, value, begun(call), done(call)) => {
+                Some(index)
+            }
+            _ => None,
         })
     }
 
