@@ -30,6 +30,8 @@ pub enum Exhausted {
     Stopped,
     /// The check's own bytes reached the limit.
     Bytes,
+    /// None of the methods that the caller allowed could decide.
+    Methods,
 }
 
 /// The bytes that all parts of one check hold together.

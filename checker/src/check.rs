@@ -9,12 +9,13 @@ use crate::budget::{Account, Budget, Exhausted, Meter};
 use crate::counterexample;
 use crate::history::{History, Operation, Outcome};
 use crate::model::{Call, Effect, Model, ModelError, ModelKind, ModelSpec};
-use crate::models;
+use crate::models::{self, Helpers, RegisterOp};
 use crate::search::{Found, Options, search};
+use crate::unique::{self, Answer};
 use crate::value::Value;
 use crate::verdict::{Method, Stats, UNDECIDED_KEYS_MAX, Unknown, Verdict, Violation};
 
-/// Judges a history by one of the standard models.
+/// Judges a history by one of the standard models, each key by the first method that can.
 ///
 /// # Errors
 ///
@@ -25,25 +26,39 @@ pub fn check(
     spec: &ModelSpec,
     budget: &Budget<'_>,
 ) -> Result<Verdict, ModelError> {
+    check_with(history, spec, &Method::ALL, budget)
+}
+
+/// Like [`check`], with certain methods only. A key that none of them decides makes the verdict
+/// unknown. Tests and measurements force a method so.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_with(
+    history: &History,
+    spec: &ModelSpec,
+    methods: &[Method],
+    budget: &Budget<'_>,
+) -> Result<Verdict, ModelError> {
     let init = spec.init.as_ref();
+    let job = Job { history, methods, budget };
     match spec.kind {
         ModelKind::CasRegister => {
             let initial = init.cloned().unwrap_or(Value::Null);
-            check_model(history, &models::Register::new(&initial), budget)
+            job.run(&models::Register::new(&initial), judge_register)
         }
-        ModelKind::MultiRegister => {
-            check_model(history, &models::MultiRegister::new(init)?, budget)
-        }
-        ModelKind::KvAppend => check_model(history, &models::KvAppend::new(init)?, budget),
-        ModelKind::Mutex => check_model(history, &models::Mutex::new(init)?, budget),
-        ModelKind::Set => check_model(history, &models::Set::new(init)?, budget),
-        ModelKind::Counter => check_model(history, &models::Counter::new(init)?, budget),
-        ModelKind::Queue => check_model(history, &models::Queue::new(init)?, budget),
-        ModelKind::Log => check_model(history, &models::Log::new(init)?, budget),
+        ModelKind::MultiRegister => job.run(&models::MultiRegister::new(init)?, judge_by_search),
+        ModelKind::KvAppend => job.run(&models::KvAppend::new(init)?, judge_by_search),
+        ModelKind::Mutex => job.run(&models::Mutex::new(init)?, judge_by_search),
+        ModelKind::Set => job.run(&models::Set::new(init)?, judge_by_search),
+        ModelKind::Counter => job.run(&models::Counter::new(init)?, judge_by_search),
+        ModelKind::Queue => job.run(&models::Queue::new(init)?, judge_by_search),
+        ModelKind::Log => job.run(&models::Log::new(init)?, judge_by_search),
     }
 }
 
-/// Judges a history by a model of the caller's own.
+/// Judges a history by a model of the caller's own, by search.
 ///
 /// # Errors
 ///
@@ -53,18 +68,52 @@ pub fn check_model<M: Model>(
     model: &M,
     budget: &Budget<'_>,
 ) -> Result<Verdict, ModelError> {
-    let account = Account::default();
-    let keys = split(history, model);
-    let judged: Vec<(Option<Value>, Result<KeyVerdict, ModelError>)> = keys
-        .into_par_iter()
-        .map(|(key, indexes)| {
-            let mut meter = Meter::new(budget, &account);
-            let verdict = judge_key(history, &indexes, model.clone(), &mut meter);
-            (key, verdict)
-        })
-        .collect();
-    combine(history, judged)
+    Job { history, methods: &Method::ALL, budget }.run(model, judge_by_search)
 }
+
+/// One check.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    history: &'a History,
+    methods: &'a [Method],
+    budget: &'a Budget<'a>,
+}
+
+impl Job<'_> {
+    /// Judges every key by itself.
+    fn run<M: Model>(self, model: &M, judge: JudgeKey<M>) -> Result<Verdict, ModelError> {
+        let account = Account::default();
+        let keys = split(self.history, model);
+        let judged: Vec<(Option<Value>, Result<KeyVerdict, ModelError>)> = keys
+            .into_par_iter()
+            .map(|(key, indexes)| {
+                let operations = self.history.operations();
+                let mut model = model.clone();
+                let verdict = encode(operations, &indexes, &mut model).map(|calls| {
+                    let mut meter = Meter::new(self.budget, &account);
+                    judge(
+                        Key { operations, indexes: &indexes, model, calls },
+                        self.methods,
+                        &mut meter,
+                    )
+                    .unwrap_or_else(KeyVerdict::Unknown)
+                });
+                (key, verdict)
+            })
+            .collect();
+        combine(self.history, judged)
+    }
+}
+
+/// One key, ready to be judged.
+struct Key<'a, M: Model> {
+    operations: &'a [Operation],
+    indexes: &'a [u32],
+    model: M,
+    calls: Vec<Call<M::Op>>,
+}
+
+type JudgeKey<M> = fn(Key<'_, M>, &[Method], &mut Meter<'_>) -> Result<KeyVerdict, Exhausted>;
 
 /// What became of one key.
 enum KeyVerdict {
@@ -114,32 +163,67 @@ fn encode<M: Model>(
     Ok(calls)
 }
 
-fn judge_key<M: Model>(
-    history: &History,
-    indexes: &[u32],
-    mut model: M,
+/// A register: by its unique values, else by search.
+fn judge_register(
+    key: Key<'_, models::Register>,
+    methods: &[Method],
     meter: &mut Meter<'_>,
-) -> Result<KeyVerdict, ModelError> {
-    let operations = history.operations();
-    let mut calls = encode(operations, indexes, &mut model)?;
+) -> Result<KeyVerdict, Exhausted> {
+    if methods.contains(&Method::UniqueValues) {
+        meter.step()?;
+        let Key { operations, ref model, ref calls, .. } = key;
+        match unique::judge(calls, model.values(), model.initial_number(), false) {
+            Answer::Valid(_) => return Ok(KeyVerdict::Valid(Method::UniqueValues)),
+            Answer::Violation(evidence) => {
+                let violation = counterexample::of_evidence(operations, calls, &evidence, model);
+                return Ok(KeyVerdict::Violation(Box::new(violation)));
+            }
+            Answer::Undecided => {}
+        }
+    }
+    if methods.contains(&Method::Search)
+        && key.calls.iter().any(|call| !call.required)
+        && key.calls.iter().any(|call| matches!(call.op, RegisterOp::NotEqual(_)))
+    {
+        // Most histories need no helpers, and with them all stay open to the end.
+        let mut calls = key.calls.clone();
+        models::Register::refine_for(&mut calls, key.model.initial_number(), Helpers::LeftOut);
+        let options = Options { with_order: false, foresight: true };
+        if let Found::Valid(_) = search(&key.model, &calls, options, meter)? {
+            return Ok(KeyVerdict::Valid(Method::Search));
+        }
+    }
+    judge_by_search(key, methods, meter)
+}
+
+fn judge_by_search<M: Model>(
+    key: Key<'_, M>,
+    methods: &[Method],
+    meter: &mut Meter<'_>,
+) -> Result<KeyVerdict, Exhausted> {
+    if !methods.contains(&Method::Search) {
+        return Err(Exhausted::Methods);
+    }
+    let Key { operations, indexes, mut model, mut calls } = key;
     model.refine(&mut calls);
     let mut options = Options { with_order: false, foresight: true };
-    let stuck = match search(&model, &calls, options, meter) {
-        Ok(Found::Valid(_)) => return Ok(KeyVerdict::Valid(Method::Search)),
-        Ok(Found::Stuck(stuck)) => stuck,
-        Err(exhausted) => return Ok(KeyVerdict::Unknown(exhausted)),
+    let mut stuck = match search(&model, &calls, options, meter)? {
+        Found::Valid(_) => return Ok(KeyVerdict::Valid(Method::Search)),
+        Found::Stuck(stuck) => stuck,
     };
-    options.foresight = false;
-    let stuck = if stuck.foresaw {
-        search(&model, &calls, options, meter)
-    } else {
-        Ok(Found::Stuck(stuck))
-    };
-    Ok(KeyVerdict::Violation(Box::new(match stuck {
-        Ok(Found::Stuck(stuck)) => counterexample::of_stuck(operations, indexes, &calls, &stuck),
-        Ok(Found::Valid(_)) => panic!("foresight refused a history that has a linearization"),
-        Err(_) => counterexample::of_all(operations, indexes),
-    })))
+    if stuck.foresaw {
+        options.foresight = false;
+        stuck = match search(&model, &calls, options, meter) {
+            Ok(Found::Stuck(stuck)) => stuck,
+            Ok(Found::Valid(_)) => panic!("foresight refused a history that has a linearization"),
+            Err(_) => {
+                let violation = counterexample::of_all(operations, indexes);
+                return Ok(KeyVerdict::Violation(Box::new(violation)));
+            }
+        };
+    }
+    let violation = counterexample::of_stuck(operations, indexes, &calls, &stuck);
+    Ok(KeyVerdict::Violation(Box::new(violation)))
 }
 
 /// A violation of one key outranks the unknown of another, and that outranks valid.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::history::{Operation, Point};
 use crate::model::Call;
+use crate::models::{Register, RegisterOp};
 use crate::search::Stuck;
+use crate::unique::{Evidence, Fault};
 use crate::verdict::{Method, Stats, Violation};
 
 /// The prefix of one key's history up to the completion at which the search was stuck.
@@ -56,6 +58,61 @@ pub(crate) fn of_all(operations: &[Operation], indexes: &[u32]) -> Violation {
                   was found that shows it"
             .to_owned(),
         method: Method::Search,
+        stats: Stats { operations: 0, keys: 0, methods: BTreeMap::new() },
+    }
+}
+
+/// Calls of a register with unique writes that contradict one another.
+pub(crate) fn of_evidence(
+    operations: &[Operation],
+    calls: &[Call<RegisterOp>],
+    evidence: &Evidence,
+    register: &Register,
+) -> Violation {
+    let chosen: Vec<Operation> = evidence
+        .calls
+        .iter()
+        .map(|&call| operations[calls[call as usize].source as usize].clone())
+        .collect();
+    let values: Vec<String> =
+        evidence.values.iter().map(|&value| register.value_text(value)).collect();
+    let value = values.join(" and ");
+    let why = match evidence.fault {
+        Fault::NeverWritten => {
+            format!("the value {value} was seen, but nothing wrote it and nothing began with it")
+        }
+        Fault::Fork => format!(
+            "two operations each replaced the value {value}, which came only once and which \
+             neither of them can have left there for the other"
+        ),
+        Fault::Circle => {
+            format!("each of the values {value} can only have come out of another one of them")
+        }
+        Fault::OutOfOrder => format!(
+            "an operation that depends on the value {} completed before one that must come \
+             before it was invoked",
+            values[0]
+        ),
+        Fault::Interleaved => format!(
+            "the values {value} came once each, and real time demands that each was gone before \
+             the other came"
+        ),
+        Fault::FailedInVain => format!(
+            "a cas failed because the value was not {value}, but it was there from before its \
+             invocation until after its completion"
+        ),
+    };
+    let last = chosen.iter().filter_map(|operation| operation.completed).max();
+    Violation {
+        key: None,
+        cut: last.unwrap_or(Point { position: 0, line: 0 }),
+        operations: chosen,
+        why,
+        implies: "every value is written at most once, and these are all operations that can \
+                  bring the values they are about; leaving the other values, reads and failed \
+                  cas out of a linearization of the whole would leave one of these"
+            .to_owned(),
+        method: Method::UniqueValues,
         stats: Stats { operations: 0, keys: 0, methods: BTreeMap::new() },
     }
 }

@@ -8,7 +8,8 @@ pub mod invariants;
 pub mod model;
 mod models;
 mod search;
+mod unique;
 pub mod value;
 pub mod verdict;
 
-pub use check::{check, check_model};
+pub use check::{check, check_model, check_with};

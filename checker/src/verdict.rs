@@ -43,6 +43,9 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method, the cheapest first.
+    pub const ALL: [Method; 2] = [Method::UniqueValues, Method::Search];
+
     /// A kebab-case name for reports.
     pub fn name(self) -> &'static str {
         match self {

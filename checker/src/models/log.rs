@@ -130,7 +130,9 @@ impl Model for Log {
             if text.len() > 1 {
                 text.push(',');
             }
-            text.push_str(&self.values.value(*item).map_or(String::new(), ToString::to_string));
+            text.push_str(
+                &self.values.value(*item).map_or(String::new(), |value| value.to_string()),
+            );
         }
         text.push(']');
         text

@@ -99,7 +99,9 @@ impl Model for Queue {
                 text.push_str(&format!("… {} more", state.len() - place));
                 break;
             }
-            text.push_str(&self.values.value(*item).map_or(String::new(), ToString::to_string));
+            text.push_str(
+                &self.values.value(*item).map_or(String::new(), |value| value.to_string()),
+            );
         }
         text.push(']');
         text

@@ -43,12 +43,40 @@ impl Register {
         Register { values, initial }
     }
 
+    /// The number of the initial value.
+    pub(crate) fn initial_number(&self) -> u32 {
+        self.initial
+    }
+
+    /// How many values have numbers.
+    pub(crate) fn values(&self) -> usize {
+        self.values.len()
+    }
+
     /// The value with this number, in words.
     pub(crate) fn value_text(&self, number: u32) -> String {
-        self.values.value(number).map_or_else(
-            || "a value that nobody observed".to_owned(),
-            std::string::ToString::to_string,
-        )
+        self.values
+            .value(number)
+            .map_or_else(|| "a value that nobody observed".to_owned(), |value| value.to_string())
+    }
+}
+
+/// Calls of unknown outcome that nothing but a failed cas could need, as it must have seen some
+/// other value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Helpers {
+    /// They stay: what is found is exact.
+    Kept,
+    /// They are left out: there are far fewer open calls, and `valid` is still right, as nothing
+    /// says that they happened.
+    LeftOut,
+}
+
+impl Register {
+    /// What [`Model::refine`] does, with a choice.
+    pub(crate) fn refine_for(calls: &mut Vec<Call<RegisterOp>>, initial: u32, helpers: Helpers) {
+        limit_usefulness(calls, helpers);
+        merge_unseen(calls, initial);
     }
 }
 
@@ -121,8 +149,7 @@ impl Model for Register {
     }
 
     fn refine(&mut self, calls: &mut Vec<Call<RegisterOp>>) {
-        limit_usefulness(calls);
-        merge_unseen(calls, self.initial);
+        Register::refine_for(calls, self.initial, Helpers::Kept);
     }
 
     fn describe(&self, state: &u32) -> String {
@@ -132,49 +159,43 @@ impl Model for Register {
 
 /// Closes calls of unknown outcome after the last observation that could need them.
 ///
-/// Take a linearization in which such a call puts value v in place. If nothing after it until the
-/// next change agrees with v alone, it can be left out: reads of v and `cas` from v do; and a
-/// failed `cas` on w ≠ v may, as it needs a value that is not w.
-fn limit_usefulness(calls: &mut Vec<Call<RegisterOp>>) {
+/// Take a linearization in which such a call puts value v in place of u. If nothing between it and
+/// the next change agrees with v but not with u, it can be left out. Reads of v and cas from v
+/// do agree with v alone; and a failed cas does whose expected value is u, which for a cas of
+/// unknown outcome is what that cas expects, and for a write may be anything but v.
+fn limit_usefulness(calls: &mut Vec<Call<RegisterOp>>, helpers: Helpers) {
     if calls.iter().all(|call| call.required) {
         return;
     }
-    // The last position at which an observation may need each value. Closings count, not
-    // invocations, as an observation takes effect at any time before its closing.
-    let mut needed_until: FxHashMap<u32, u32> = FxHashMap::default();
-    // The last failed cas, and the last on another value than that one's.
-    let (mut failed_last, mut failed_other) = ((None, 0), 0);
-    let mut failed: Vec<(u32, u32)> = Vec::new();
+    let failed = match helpers {
+        Helpers::Kept => FailedCas::gather(calls),
+        Helpers::LeftOut => FailedCas::default(),
+    };
+    // The last position at which an observation may need each value. Completions count, not
+    // invocations, as an observation takes effect at any time before its completion.
+    let mut seen_until: FxHashMap<u32, u32> = FxHashMap::default();
     for call in calls.iter().filter(|call| call.required) {
-        match call.op {
-            RegisterOp::Read(value) | RegisterOp::Cas(value, _) => {
-                let until = needed_until.entry(value).or_default();
-                *until = call.until.max(*until);
-            }
-            RegisterOp::NotEqual(value) => failed.push((call.until, value)),
-            RegisterOp::Write(_) => {}
+        if let RegisterOp::Read(value) | RegisterOp::Cas(value, _) = call.op {
+            let until = seen_until.entry(value).or_default();
+            *until = call.until.max(*until);
         }
     }
-    if let Some(&(until, value)) = failed.iter().max() {
-        failed_last = (Some(value), until);
-        failed_other = failed
-            .iter()
-            .filter(|(_, other)| *other != value)
-            .map(|(until, _)| *until)
-            .max()
-            .unwrap_or(0);
-    }
-    let last_need = |needed: &FxHashMap<u32, u32>, value: u32| {
-        let by_failed = if failed_last.0 == Some(value) { failed_other } else { failed_last.1 };
-        needed.get(&value).copied().unwrap_or(0).max(by_failed)
+    let last_need = |seen_until: &FxHashMap<u32, u32>, op: RegisterOp| match op {
+        RegisterOp::Write(value) => {
+            failed.last_on_other_than(value).max(seen_until.get(&value).copied().unwrap_or(0))
+        }
+        RegisterOp::Cas(expected, value) => {
+            failed.last_on(expected).max(seen_until.get(&value).copied().unwrap_or(0))
+        }
+        RegisterOp::Read(_) | RegisterOp::NotEqual(_) => 0,
     };
-    // A cas of unknown outcome needs its expected value for as long as its new one is needed.
+    // A cas of unknown outcome needs its expected value for as long as it may be needed itself.
     loop {
         let mut changed = false;
         for call in calls.iter().filter(|call| !call.required) {
-            if let RegisterOp::Cas(expected, new) = call.op {
-                let need = last_need(&needed_until, new);
-                let until = needed_until.entry(expected).or_default();
+            if let RegisterOp::Cas(expected, _) = call.op {
+                let need = last_need(&seen_until, call.op);
+                let until = seen_until.entry(expected).or_default();
                 if need > call.invoked && need > *until {
                     *until = need;
                     changed = true;
@@ -186,14 +207,47 @@ fn limit_usefulness(calls: &mut Vec<Call<RegisterOp>>) {
         }
     }
     calls.retain_mut(|call| {
-        if let (false, RegisterOp::Write(value) | RegisterOp::Cas(_, value)) =
-            (call.required, call.op)
-        {
-            call.until = last_need(&needed_until, value);
-            return call.until > call.invoked;
+        if !call.required {
+            call.until = last_need(&seen_until, call.op);
         }
-        true
+        call.until > call.invoked
     });
+}
+
+/// The last completions of failed cas.
+#[derive(Default)]
+struct FailedCas {
+    /// By the value that was not there.
+    last: FxHashMap<u32, u32>,
+    /// The last of all and its value.
+    latest: (u32, u32),
+    /// The last on any other value than that one's.
+    latest_other: u32,
+}
+
+impl FailedCas {
+    fn gather(calls: &[Call<RegisterOp>]) -> FailedCas {
+        let mut failed = FailedCas::default();
+        for call in calls {
+            if let RegisterOp::NotEqual(value) = call.op {
+                let last = failed.last.entry(value).or_default();
+                *last = call.until.max(*last);
+            }
+        }
+        let latest = failed.last.iter().map(|(&value, &until)| (until, value)).max();
+        failed.latest = latest.unwrap_or_default();
+        let others = failed.last.iter().filter(|(value, _)| **value != failed.latest.1);
+        failed.latest_other = others.map(|(_, &until)| until).max().unwrap_or(0);
+        failed
+    }
+
+    fn last_on(&self, value: u32) -> u32 {
+        self.last.get(&value).copied().unwrap_or(0)
+    }
+
+    fn last_on_other_than(&self, value: u32) -> u32 {
+        if self.latest.1 == value { self.latest_other } else { self.latest.0 }
+    }
 }
 
 /// Puts one value for all that no call left observes, so that their writes are equal calls.

@@ -172,7 +172,9 @@ impl Model for Set {
                 text.push('…');
                 break;
             }
-            text.push_str(&self.values.value(item).map_or(String::new(), ToString::to_string));
+            text.push_str(
+                &self.values.value(item).map_or(String::new(), |value| value.to_string()),
+            );
         }
         text.push('}');
         text
