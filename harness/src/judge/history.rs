@@ -187,6 +187,7 @@ fn of_unknown(unknown: &Unknown) -> Check {
     let budget = match unknown.exhausted {
         Exhausted::Stopped => "the time budget ended",
         Exhausted::Bytes => "the memory budget ended",
+        Exhausted::Methods => "no method that was allowed decides it",
     };
     let reason = format!(
         "{budget} with {} keys undecided; decided: {}",

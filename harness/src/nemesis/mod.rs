@@ -19,6 +19,7 @@ use workloads::random::Draw;
 use crate::net::Effect;
 
 /// A kind of fault.
+#[derive(Debug)]
 pub struct FaultKind {
     /// Kebab-case name, as `--faults` and records have it.
     pub name: &'static str,
