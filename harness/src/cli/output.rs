@@ -17,9 +17,17 @@ const YELLOW: Style = AnsiColor::Yellow.on_default();
 /// Longest reason in a table; the whole of it stands in `verdict.json` and below the table.
 const REASON_CHARS: usize = 100;
 
+/// Most items of a list that are printed with a finding.
+const EVIDENCE_LINES: usize = 20;
+
 /// Prints an error the way all of them are printed.
 pub fn print_error(error: &dyn std::fmt::Display) {
     eprintln!("{RED}error{RED:#}: {error}");
+}
+
+/// Tells what takes a while, on standard error.
+pub fn print_step(step: &str) {
+    eprintln!("{DIM}{step} …{DIM:#}");
 }
 
 /// Prints JSON.
@@ -105,7 +113,12 @@ fn print_evidence(evidence: &Json, depth: usize) {
             }
         }
         Json::Array(items) => {
-            for item in items {
+            // What contradicts the rest stands last.
+            let left_out = items.len().saturating_sub(EVIDENCE_LINES);
+            if left_out > 0 {
+                println!("{indent}{DIM}({left_out} more before these: see verdict.json){DIM:#}");
+            }
+            for item in &items[left_out..] {
                 match item {
                     Json::Object(_) | Json::Array(_) => print_evidence(item, depth),
                     plain => println!("{indent}{}", text_of(plain)),

@@ -152,6 +152,7 @@ pub fn main(arguments: &Arguments) -> u8 {
         }
     };
     let length = scenario.time_limit.0;
+    output::print_step(&format!("preparing system {}", scenario.system));
     let prepared = match Prepared::new(scenario) {
         Ok(prepared) => prepared,
         Err(error) => return usage_error(&error),
