@@ -168,8 +168,8 @@ scenario_keys! {
     op_timeout: Span = Span(Duration::from_secs(1)),
     /// Faults and groups of faults by name; an empty list: none. Default: `all`.
     faults: Vec<String> = vec!["all".to_string()],
-    /// Mean time between the beginnings of two faults. Default: 2s.
-    fault_interval: Span = Span(Duration::from_secs(2)),
+    /// Mean time between the beginnings of two faults. Default: 1500ms.
+    fault_interval: Span = Span(Duration::from_millis(1_500)),
     /// Mean time that a fault stays in force. Default: 2s.
     fault_duration: Span = Span(Duration::from_secs(2)),
     /// How long the workload runs before everything is healed. Default: 60s.
