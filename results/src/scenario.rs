@@ -380,4 +380,20 @@ mod tests {
             assert_eq!(text.parse::<Seeds>().ok().map(|seeds| seeds.0), expected, "{text}");
         }
     }
+
+    /// `docs/SCENARIOS.md` is what users read: each key with its default.
+    #[test]
+    fn the_documentation_names_every_key_and_its_default() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SCENARIOS.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let defaults = serde_json::to_value(Resolved::default()).unwrap();
+        for key in KEYS.iter().filter(|key| !matches!(**key, "seed" | "rate" | "timing")) {
+            let default = serde_json::to_string(&defaults[key]).unwrap();
+            let row = format!("| `{key}` | `{default}` |");
+            assert!(page.contains(&row), "no row {row}");
+        }
+        for key in ["`seed`", "`rate`", "`timing."] {
+            assert!(page.contains(key), "no row for {key}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! `partition`: links between nodes deliver nothing until the fault is healed.
 //!
+//! It comes in two ways: messages vanish while connections seem to live, as in a network that
+//! loses packets; or connections are reset and new ones refused, as behind a firewall that rejects.
 //! Clients keep reaching every node: a node cut off from its peers that still answers clients is
 //! what a partition test is after.
 
@@ -9,6 +11,9 @@ use workloads::random::Draw;
 use super::targets::{choose, minority, names};
 use super::{Deed, FaultKind, Plan, Skip, View};
 use crate::net::Effect;
+
+/// Share of two-way partitions that reset connections instead of losing messages.
+const CUT_SHARE: f64 = 0.3;
 
 /// The shapes of a partition.
 pub const KINDS: &[&FaultKind] = &[
@@ -20,7 +25,7 @@ pub const KINDS: &[&FaultKind] = &[
         plan: |view, draw| {
             let nodes = peers(view, 2)?;
             let alone = choose(view, draw, nodes, 1);
-            Ok(split(view, &alone))
+            Ok(split(view, draw, &alone))
         },
     },
     &FaultKind {
@@ -28,10 +33,10 @@ pub const KINDS: &[&FaultKind] = &[
         group: "partition",
         summary: "cut the leader off from all others",
         breaks: None,
-        plan: |view, _| {
+        plan: |view, draw| {
             peers(view, 2)?;
             let leader = view.leader.ok_or_else(|| Skip("no leader is known".into()))?;
-            Ok(split(view, &[leader]))
+            Ok(split(view, draw, &[leader]))
         },
     },
     &FaultKind {
@@ -43,7 +48,7 @@ pub const KINDS: &[&FaultKind] = &[
             let mut nodes = peers(view, 2)?;
             draw.shuffle(&mut nodes);
             nodes.truncate(view.nodes.len() / 2);
-            Ok(split(view, &nodes))
+            Ok(split(view, draw, &nodes))
         },
     },
     &FaultKind {
@@ -58,7 +63,7 @@ pub const KINDS: &[&FaultKind] = &[
                 nodes.swap(0, at);
             }
             nodes.truncate(minority(view.nodes.len()));
-            Ok(split(view, &nodes))
+            Ok(split(view, draw, &nodes))
         },
     },
     &FaultKind {
@@ -89,15 +94,16 @@ fn peers(view: &View<'_>, least: usize) -> Result<Vec<usize>, Skip> {
 }
 
 /// Separates `side` from the rest, both ways.
-fn split(view: &View<'_>, side: &[usize]) -> Plan {
+fn split(view: &View<'_>, draw: &mut Draw, side: &[usize]) -> Plan {
     let mut side = side.to_vec();
     side.sort_unstable();
     let other: Vec<usize> = (0..view.nodes.len()).filter(|node| !side.contains(node)).collect();
     let sides = json!([names(view, &side), names(view, &other)]);
+    let way = way(draw);
     Plan {
         targets: names(view, &side),
-        params: json!({ "sides": sides }),
-        deed: block(view, &both_ways(&side, &other)),
+        params: json!({ "sides": sides, "way": way.name() }),
+        deed: sever(view, &both_ways(&side, &other), way),
     }
 }
 
@@ -108,13 +114,15 @@ fn bridge(view: &View<'_>, draw: &mut Draw) -> Result<Plan, Skip> {
     let mut left = nodes.split_off(nodes.len() / 2);
     nodes.sort_unstable();
     left.sort_unstable();
+    let way = way(draw);
     Ok(Plan {
         targets: names(view, &[bridge]),
         params: json!({
             "bridge": view.nodes[bridge].id,
             "sides": [names(view, &nodes), names(view, &left)],
+            "way": way.name(),
         }),
-        deed: block(view, &both_ways(&nodes, &left)),
+        deed: sever(view, &both_ways(&nodes, &left), way),
     })
 }
 
@@ -129,7 +137,8 @@ fn one_way(view: &View<'_>, draw: &mut Draw) -> Result<Plan, Skip> {
     Ok(Plan {
         targets: names(view, &[chosen]),
         params: json!({ "blocked": if deaf { "inbound" } else { "outbound" } }),
-        deed: block(view, &links),
+        // A connection cannot be reset one way.
+        deed: sever(view, &links, Effect::Block),
     })
 }
 
@@ -137,9 +146,14 @@ fn both_ways(left: &[usize], right: &[usize]) -> Vec<(usize, usize)> {
     left.iter().flat_map(|&a| right.iter().flat_map(move |&b| [(a, b), (b, a)])).collect()
 }
 
-fn block(view: &View<'_>, links: &[(usize, usize)]) -> Deed {
+fn sever(view: &View<'_>, links: &[(usize, usize)], way: Effect) -> Deed {
     let id = |node: usize| view.nodes[node].id.clone();
-    Deed::Links(links.iter().map(|&(from, to)| (id(from), id(to), Effect::Block)).collect())
+    Deed::Links(links.iter().map(|&(from, to)| (id(from), id(to), way)).collect())
+}
+
+/// In which way links are severed.
+fn way(draw: &mut Draw) -> Effect {
+    if draw.chance(CUT_SHARE) { Effect::Cut } else { Effect::Block }
 }
 
 #[cfg(test)]
