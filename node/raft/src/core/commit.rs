@@ -14,7 +14,7 @@ use super::types::Index;
 use super::{Raft, Role};
 
 /// Most commands that a leader has in its log without having committed them.
-const UNCOMMITTED_MAX: u64 = 20_000;
+const UNCOMMITTED_MAX: u64 = 4096;
 
 impl Raft {
     /// A client's command: into the log if we lead, otherwise refused without having proposed it.
