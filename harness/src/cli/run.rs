@@ -270,9 +270,10 @@ impl Interrupts {
             std::process::exit(exit_code::HARNESS_FAILURE.into());
         }
         state.came = true;
-        judge::interrupt();
-        if let Some(listener) = &state.listener {
-            let _ = listener.try_send(());
+        // A run that goes on is stopped and then judged in full; only judging itself is cut short.
+        let is_told = state.listener.as_ref().is_some_and(|run| run.try_send(()).is_ok());
+        if !is_told {
+            judge::interrupt();
         }
     }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use protocol::NodeId;
 use protocol::message::Reply;
-use workloads::random::Stream;
 use workloads::{Meaning, Operation, Outcome, Workload};
 
-use super::event::{Action, ClientIndex, Complete, Invoke, Nanos};
+use super::client::{Client, Current, Stage};
+use super::event::{Action, ClientIndex, Complete, Invoke, Nanos, nanos};
 use super::limits;
+use super::nodes::ms;
 
 /// How often a client picks any node at random instead of the one that served it last. Nodes that
 /// should not serve are found by asking them.
@@ -58,47 +59,8 @@ enum Mode {
     Working,
     /// What is under way ends, nothing new begins.
     Draining,
-}
-
-struct Client {
-    process: i64,
-    /// The node that served last.
-    home: usize,
-    routing: Stream,
-    routings: u64,
-    next_msg_id: u64,
-    /// When the next operation is due.
-    due: Nanos,
-    /// Final operations given to this client, last one first.
-    queued: Vec<Operation>,
-    current: Option<Current>,
-}
-
-/// The operation under way.
-struct Current {
-    operation: Operation,
-    deadline: Nanos,
-    msg_ids: Vec<u64>,
-    node: usize,
-    hints: u32,
-    /// Final reads are begun again when they end without an answer.
-    invoked_at: Nanos,
-    stage: Stage,
-}
-
-enum Stage {
-    /// A try is under way.
-    Trying {
-        /// It was given up; its end is awaited.
-        abandoned: bool,
-    },
-    /// The next try, at `node`, is due then.
-    Pausing {
-        /// When.
-        until: Nanos,
-        /// Why the last try was refused.
-        why: String,
-    },
+    /// The last operations are done, again where they end without an answer.
+    Finishing,
 }
 
 /// An operation that ended with `ok`, for whoever waits for progress.
@@ -117,23 +79,13 @@ impl Clients {
         timeout: Duration,
         rate: Option<f64>,
     ) -> Self {
-        let clients = (0..count)
-            .map(|client| Client {
-                process: client as i64,
-                home: client % nodes.len(),
-                routing: Stream::new(seed, &format!("routing-{client}")),
-                routings: 0,
-                next_msg_id: 1,
-                due: 0,
-                queued: Vec::new(),
-                current: None,
-            })
-            .collect();
-        let interval = rate.map(|rate| (count as f64 / rate * 1e9) as Nanos);
+        let clients = (0..count).map(|client| Client::new(seed, client, nodes.len())).collect();
+        let seconds = |rate: f64| Duration::try_from_secs_f64(count as f64 / rate);
+        let interval = rate.map(|rate| nanos(seconds(rate).unwrap_or(Duration::MAX)));
         Clients {
             clients,
             nodes,
-            timeout: timeout.as_nanos() as Nanos,
+            timeout: nanos(timeout),
             interval,
             mode: Mode::Quiet,
             totals: Totals::default(),
@@ -153,25 +105,51 @@ impl Clients {
     /// Begins to work.
     pub fn begin(&mut self, now: Nanos) {
         self.mode = Mode::Working;
-        let count = self.clients.len() as u64;
+        self.take_turns(now, self.interval);
+    }
+
+    /// Clients of a limited rate take turns instead of coming all at once.
+    fn take_turns(&mut self, now: Nanos, interval: Option<Nanos>) {
+        let count = self.clients.len() as u128;
         for (at, client) in self.clients.iter_mut().enumerate() {
-            // Clients of a limited rate take turns instead of coming all at once.
-            client.due = now + self.interval.map_or(0, |interval| interval * at as u64 / count);
+            let wait = u128::from(interval.unwrap_or(0)) * at as u128 / count;
+            client.due = now.saturating_add(wait as Nanos);
         }
     }
 
-    /// Lets operations under way end and begins no new ones, but for these, each at the client
-    /// whose turn it is.
-    pub fn drain(&mut self, last: Vec<Operation>) {
+    /// From now on operations begin at least as often as it takes to see whether the cluster
+    /// serves, whatever the rate.
+    pub fn hasten(&mut self, now: Nanos) {
+        let most = nanos(limits::RECOVERY_INTERVAL).saturating_mul(self.clients.len() as u64);
+        if self.interval.is_some_and(|interval| interval > most) {
+            self.interval = Some(most);
+            self.take_turns(now, self.interval);
+        }
+    }
+
+    /// Lets operations under way end, for as long as `patience`, and begins no new ones.
+    pub fn drain(&mut self, now: Nanos, patience: Duration) {
         self.mode = Mode::Draining;
+        let last = now.saturating_add(nanos(patience));
+        for current in self.clients.iter_mut().filter_map(|client| client.current.as_mut()) {
+            current.deadline = current.deadline.min(last);
+        }
+    }
+
+    /// Asks for the last operations, each of the client whose turn it is. One that ends without an
+    /// answer is done again, until [`Clients::forget_queued`].
+    pub fn finish_with(&mut self, now: Nanos, last: Vec<Operation>) {
+        self.mode = Mode::Finishing;
+        self.clients.iter_mut().for_each(|client| client.due = now);
         let count = self.clients.len();
         for (at, operation) in last.into_iter().enumerate() {
             self.clients[at % count].queued.push(operation);
         }
     }
 
-    /// Drops queued operations, so that [`Clients::is_idle`] comes true.
+    /// Drops queued operations and lets no other begin, so that [`Clients::is_idle`] comes true.
     pub fn forget_queued(&mut self) {
+        self.mode = Mode::Draining;
         for client in &mut self.clients {
             client.queued.clear();
         }
@@ -179,7 +157,14 @@ impl Clients {
 
     /// When something is due next.
     pub fn next_wakeup(&self) -> Option<Nanos> {
-        self.clients.iter().filter_map(|client| client.next_wakeup(self.mode)).min()
+        let is_working = self.mode == Mode::Working;
+        self.clients.iter().filter_map(|client| client.next_wakeup(is_working)).min()
+    }
+
+    /// A client that was told to give up its try and has not said for too long that it did: an
+    /// error of the harness.
+    pub fn stuck(&self, now: Nanos) -> Option<ClientIndex> {
+        self.clients.iter().position(|client| client.is_stuck(now))
     }
 
     /// Does what is due.
@@ -198,26 +183,29 @@ impl Clients {
     ) {
         let client = &mut self.clients[at];
         let Some(current) = &mut client.current else {
-            let operation = match (client.queued.pop(), self.mode) {
-                (Some(operation), _) => operation,
-                (None, Mode::Working) if now >= client.due => workload.next(at),
-                _ => return,
+            if now < client.due {
+                return;
+            }
+            let (operation, is_final) = match (client.queued.pop(), self.mode) {
+                (Some(operation), _) => (operation, true),
+                (None, Mode::Working) => (workload.next(at), false),
+                (None, _) => return,
             };
-            // A client that is late does not catch up in a burst.
-            client.due = now.max(client.due + self.interval.unwrap_or(0));
-            self.invoke(at, operation, now, workload, out);
+            client.take_turn(now, self.interval.filter(|_| !is_final));
+            self.invoke(at, operation, is_final, now, workload, out);
             return;
         };
         match &mut current.stage {
             Stage::Trying { abandoned } => {
-                if now >= current.deadline && !*abandoned {
-                    *abandoned = true;
+                if now >= current.deadline && abandoned.is_none() {
+                    *abandoned = Some(now);
                     let msg_id = *current.msg_ids.last().expect("a try has an id");
                     out.push(Action::Abandon { client: at, msg_id });
                 }
             }
             Stage::Pausing { until, why } => {
                 if now >= current.deadline {
+                    // Each try was refused, or never sent: that is the proof.
                     let outcome = Outcome::Fail(std::mem::take(why));
                     self.complete(at, outcome, now, workload, out);
                 } else if now >= *until {
@@ -231,6 +219,7 @@ impl Clients {
         &mut self,
         at: ClientIndex,
         operation: Operation,
+        is_final: bool,
         now: Nanos,
         workload: &mut dyn Workload,
         out: &mut Vec<Action>,
@@ -250,12 +239,13 @@ impl Clients {
         }));
         client.current = Some(Current {
             operation,
-            deadline: now + self.timeout,
+            deadline: now.saturating_add(self.timeout),
             msg_ids: Vec::new(),
             node: if stray { any } else { client.home },
             hints: 0,
             invoked_at: now,
-            stage: Stage::Trying { abandoned: false },
+            is_final,
+            stage: Stage::Trying { abandoned: None },
         });
         self.next_try(at, workload, out);
     }
@@ -266,7 +256,7 @@ impl Clients {
         let msg_id = client.next_msg_id;
         client.next_msg_id += 1;
         current.msg_ids.push(msg_id);
-        current.stage = Stage::Trying { abandoned: false };
+        current.stage = Stage::Trying { abandoned: None };
         out.push(Action::Try {
             client: at,
             node: self.nodes[current.node].clone(),
@@ -379,7 +369,7 @@ impl Clients {
             let step = 1 + draw.below(nodes - 1);
             current.node = ((current.node as u64 + step) % nodes) as usize;
         }
-        let until = now + draw.range(limits::RETRY_PAUSE_MS) * 1_000_000;
+        let until = now.saturating_add(ms(draw.range(limits::RETRY_PAUSE_MS)));
         current.stage = Stage::Pausing { until, why };
     }
 
@@ -404,6 +394,12 @@ impl Clients {
                 client.process += count;
             }
         }
+        let is_answered = matches!(outcome, Outcome::Ok(_));
+        if current.is_final && self.mode == Mode::Finishing && !is_answered {
+            client.queued.push(current.operation.clone());
+            let pause = client.next_draw().range(limits::RETRY_PAUSE_MS);
+            client.due = now.saturating_add(ms(pause));
+        }
         out.push(Action::Complete(Complete {
             process,
             f: current.operation.f,
@@ -414,27 +410,5 @@ impl Clients {
             node: Some(self.nodes[current.node].clone()),
         }));
         self.advance_one(at, now, workload, out);
-    }
-}
-
-impl Client {
-    fn next_draw(&mut self) -> workloads::random::Draw {
-        self.routings += 1;
-        self.routing.at(self.routings)
-    }
-
-    fn next_wakeup(&self, mode: Mode) -> Option<Nanos> {
-        match &self.current {
-            Some(Current { stage: Stage::Trying { abandoned: true }, .. }) => None,
-            Some(Current { stage: Stage::Trying { abandoned: false }, deadline, .. }) => {
-                Some(*deadline)
-            }
-            Some(Current { stage: Stage::Pausing { until, .. }, deadline, .. }) => {
-                Some((*until).min(*deadline))
-            }
-            None if !self.queued.is_empty() => Some(self.due),
-            None if mode == Mode::Working => Some(self.due),
-            None => None,
-        }
     }
 }

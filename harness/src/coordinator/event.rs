@@ -3,6 +3,8 @@
 //! Both are plain data: a driver turns what happens into [`Event`]s and carries [`Action`]s out.
 //! Real time and virtual time are two drivers of the same coordinator.
 
+use std::time::Duration;
+
 use protocol::NodeId;
 use protocol::message::{Reply, Request, Status};
 use results::fault_log::FaultEvent;
@@ -13,6 +15,12 @@ use crate::net::{FaultCounters, FaultId, LinkTable};
 
 /// Nanoseconds since the run began.
 pub type Nanos = u64;
+
+/// A duration in nanoseconds; one of centuries is cut short, so that sums do not overflow.
+pub fn nanos(duration: Duration) -> Nanos {
+    const LONGEST: Nanos = Nanos::MAX / 16;
+    Nanos::try_from(duration.as_nanos()).unwrap_or(LONGEST).min(LONGEST)
+}
 
 /// Number of a client, from 0.
 pub type ClientIndex = usize;
@@ -179,7 +187,8 @@ pub enum Action {
     },
     /// These link rules hold from now on.
     PublishLinks(LinkTable),
-    /// Report what a fault did to messages and connections.
+    /// Report what a fault did to messages and connections, in a `Counted` that is handed over
+    /// after the actions that stand beside this one have been carried out.
     Count(FaultId),
     /// Write to the history.
     Invoke(Invoke),

@@ -1,13 +1,14 @@
 //! The faults: brings due ones into force, collects the evidence of what they did, heals them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::NodeId;
 use results::fault_log::{FaultEvent, FaultOp};
 use serde_json::{Value as Json, json};
 use workloads::random::Stream;
 
-use super::event::{Action, Nanos};
+use super::event::{Action, Nanos, nanos};
+use super::limits;
 use super::nodes::Nodes;
 use crate::nemesis::schedule::{Due, Pace, schedule};
 use crate::nemesis::{Deed, FaultKind, View};
@@ -68,7 +69,7 @@ impl Faults {
     /// When something is due next.
     pub fn next_wakeup(&self) -> Option<Nanos> {
         let heal = self.in_force.values().map(|fault| fault.until).min();
-        let inject = self.due.last().map(|due| self.began + due.at.as_nanos() as Nanos);
+        let inject = self.due.last().map(|due| self.began.saturating_add(nanos(due.at)));
         [heal, inject].into_iter().flatten().min()
     }
 
@@ -79,7 +80,7 @@ impl Faults {
         for id in over {
             self.heal(id, now, nodes, out);
         }
-        while let Some(due) = self.due.pop_if(|due| now >= self.began + due.at.as_nanos() as Nanos)
+        while let Some(due) = self.due.pop_if(|due| now >= self.began.saturating_add(nanos(due.at)))
         {
             self.inject(due, now, nodes, out);
         }
@@ -93,10 +94,31 @@ impl Faults {
         }
     }
 
-    /// The run is over: nothing more is injected, and what is in force ends with the nodes.
-    pub fn forget(&mut self) {
+    /// The run is over: nothing more is injected, what is in force ends with the nodes, and what
+    /// it did until now is recorded.
+    pub fn end_all(&mut self, now: Nanos, out: &mut Vec<Action>) {
         self.due.clear();
-        self.in_force.clear();
+        let in_force = std::mem::take(&mut self.in_force);
+        if in_force.values().any(|fault| !fault.links.is_empty()) {
+            out.push(Action::PublishLinks(self.table()));
+        }
+        for (id, fault) in in_force {
+            if !fault.links.is_empty() {
+                out.push(Action::Count(id));
+            }
+            let evidence = json!({ "ended": "with the run" });
+            let targets = fault.targets;
+            out.push(record(id, now, FaultOp::Heal, fault.kind, targets, Json::Null, evidence));
+            self.keep_healed(id, fault.kind);
+        }
+    }
+
+    /// Evidence of a healed fault comes soon after, or never.
+    fn keep_healed(&mut self, id: FaultId, kind: &'static FaultKind) {
+        self.healed.insert(id, kind);
+        if self.healed.len() > limits::HEALED_KEPT {
+            self.healed.pop_first();
+        }
     }
 
     fn inject(&mut self, due: Due, now: Nanos, nodes: &mut Nodes, out: &mut Vec<Action>) {
@@ -142,7 +164,7 @@ impl Faults {
             Deed::Links(changes) => links = changes,
         }
         let has_links = !links.is_empty();
-        let until = now + due.lasts.as_nanos() as Nanos;
+        let until = now.saturating_add(nanos(due.lasts));
         self.in_force.insert(id, InForce { kind, until, targets: plan.targets, links });
         if has_links {
             out.push(Action::PublishLinks(self.table()));
@@ -164,7 +186,7 @@ impl Faults {
             evidence["restarted"] = json!(restarted);
         }
         out.push(record(id, now, FaultOp::Heal, fault.kind, fault.targets, Json::Null, evidence));
-        self.healed.insert(id, fault.kind);
+        self.keep_healed(id, fault.kind);
     }
 
     /// The rules of all faults in force.
@@ -178,11 +200,11 @@ impl Faults {
         table
     }
 
-    /// A process that faults held down is gone: that is what they did.
+    /// A process that these faults killed is gone: that is what they did.
     pub fn killed(
         &mut self,
         node: &NodeId,
-        by: &[FaultId],
+        by: &BTreeSet<FaultId>,
         status: &str,
         now: Nanos,
         out: &mut Vec<Action>,
@@ -197,11 +219,11 @@ impl Faults {
         }
     }
 
-    /// A process that faults hold stopped was seen stopped.
+    /// A process that these faults asked to stop was seen stopped.
     pub fn stopped(
         &mut self,
         node: &NodeId,
-        by: &[FaultId],
+        by: &BTreeSet<FaultId>,
         state: char,
         now: Nanos,
         out: &mut Vec<Action>,

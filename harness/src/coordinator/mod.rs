@@ -8,12 +8,16 @@
 //! faults come and go; everything heals and progress is waited for, the workload still running;
 //! operations under way end and every live key is read once more; nodes are stopped.
 
+mod client;
 mod clients;
 pub mod event;
 mod faults;
 mod limits;
 mod nodes;
+mod phases;
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -21,16 +25,15 @@ use protocol::NodeId;
 use protocol::launch::Timing;
 use workloads::Workload;
 
-use crate::guardian::{ExitStatus, NodeSignal};
+use crate::guardian::ExitStatus;
 use crate::nemesis::FaultKind;
 use crate::nemesis::schedule::Pace;
-use crate::net::FaultId;
 use clients::Clients;
 pub use clients::Totals;
-use event::{Action, Ending, Event, Nanos, Note, Report};
+use event::{Action, Ending, Event, Nanos, Note, nanos};
 use faults::Faults;
 use nodes::Nodes;
-use recovery::Wait;
+use phases::Phase;
 
 /// What fixes a run.
 pub struct Plan {
@@ -71,30 +74,6 @@ pub struct Coordinator {
     breaches: usize,
 }
 
-enum Phase {
-    Starting {
-        until: Nanos,
-    },
-    Running {
-        until: Nanos,
-    },
-    /// Nodes held down by faults come back.
-    Healing {
-        until: Nanos,
-    },
-    Recovering(Wait),
-    /// Operations under way end, then each live key is read.
-    LastOperations {
-        final_reads: bool,
-        until: Nanos,
-    },
-    Stopping {
-        until: Nanos,
-        killing: bool,
-    },
-    Finished,
-}
-
 /// What a run looks like now, for people.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -114,8 +93,8 @@ impl Coordinator {
     /// A run that has not begun.
     pub fn new(plan: Plan) -> Self {
         Coordinator {
-            time_limit: plan.pace.length.as_nanos() as Nanos,
-            recovery_limit: plan.recovery_limit.as_nanos() as Nanos,
+            time_limit: nanos(plan.pace.length),
+            recovery_limit: nanos(plan.recovery_limit),
             timing: plan.timing,
             nodes: Nodes::new(&plan.nodes),
             clients: Clients::new(plan.seed, plan.clients, plan.nodes, plan.op_timeout, plan.rate),
@@ -130,7 +109,7 @@ impl Coordinator {
     /// Begins: starts all nodes.
     pub fn begin(&mut self, now: Nanos) -> Vec<Action> {
         let mut out = Vec::new();
-        self.phase = Phase::Starting { until: now + limits::START.as_nanos() as Nanos };
+        self.phase = Phase::Starting { until: now.saturating_add(nanos(limits::START)) };
         self.nodes.start_missing(&mut out);
         out
     }
@@ -144,15 +123,7 @@ impl Coordinator {
     pub fn snapshot(&self) -> Snapshot {
         let view = self.nodes.view();
         Snapshot {
-            phase: match self.phase {
-                Phase::Starting { .. } => "starting",
-                Phase::Running { .. } => "running",
-                Phase::Healing { .. } => "healing",
-                Phase::Recovering(_) => "recovering",
-                Phase::LastOperations { .. } => "last reads",
-                Phase::Stopping { .. } => "stopping",
-                Phase::Finished => "finished",
-            },
+            phase: self.phase.name(),
             totals: self.clients.totals(),
             leader: self.nodes.leader().map(|at| view[at].id.clone()),
             nodes_awake: view.iter().filter(|node| node.up && !node.paused).count(),
@@ -160,28 +131,14 @@ impl Coordinator {
         }
     }
 
-    /// When [`Event::Wakeup`] is wanted, at the latest.
-    pub fn next_wakeup(&self) -> Option<Nanos> {
-        let phase = match &self.phase {
-            Phase::Starting { until }
-            | Phase::Running { until }
-            | Phase::Healing { until }
-            | Phase::LastOperations { until, .. }
-            | Phase::Stopping { until, .. } => Some(*until),
-            Phase::Recovering(wait) => Some(wait.until()),
-            Phase::Finished => None,
-        };
-        let faults = match self.phase {
-            Phase::Running { .. } => self.faults.next_wakeup(),
-            _ => None,
-        };
-        [phase, faults, self.clients.next_wakeup()].into_iter().flatten().min()
-    }
-
     /// Takes an event and answers with what to do.
     pub fn handle(&mut self, now: Nanos, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
         if self.is_finished() {
+            // What a fault did may be counted after the last node has gone.
+            if let Event::Counted { fault, counters } = event {
+                self.faults.counted(fault, &counters, now, &mut out);
+            }
             return out;
         }
         self.take(now, event, &mut out);
@@ -194,25 +151,16 @@ impl Coordinator {
             Event::Wakeup => {}
             Event::Started { node, incarnation, .. } => {
                 self.nodes.started(&node, incarnation);
-                // It may have been asked for just before the run was stopped.
-                if matches!(self.phase, Phase::Stopping { .. }) {
-                    self.nodes.stop_all(NodeSignal::Kill, out);
-                }
             }
             Event::StartFailed { node, incarnation, why } => {
                 self.start_failed(now, node, incarnation, why, out);
             }
             Event::Stopped { node, incarnation, state } => {
-                self.nodes.set_paused(&node, incarnation, true);
-                if let Some(present) = self.nodes.get(&node)
-                    && present.incarnation == incarnation
-                {
-                    let by: Vec<FaultId> = present.paused_by.iter().copied().collect();
-                    self.faults.stopped(&node, &by, state, now, out);
-                }
+                let by = self.nodes.stopped(&node, incarnation);
+                self.faults.stopped(&node, &by, state, now, out);
             }
             Event::Continued { node, incarnation } => {
-                self.nodes.set_paused(&node, incarnation, false);
+                self.nodes.continued(&node, incarnation);
             }
             Event::Exited { node, incarnation, status, by_us, excuse, log_tail } => {
                 self.exited(now, node, incarnation, status, by_us, excuse, log_tail, out);
@@ -234,7 +182,11 @@ impl Coordinator {
                 self.clients.try_ended(client, msg_id, sent, &why, now, workload, out);
             }
             Event::Polled { node, incarnation, report } => {
-                self.nodes.polled(&node, incarnation, report);
+                if self.nodes.polled(&node, incarnation, &report)
+                    && let Phase::Recovering(wait) = &mut self.phase
+                {
+                    wait.polled(now, &node, &report);
+                }
             }
             Event::Counted { fault, counters } => self.faults.counted(fault, &counters, now, out),
             Event::Probed { late } => {
@@ -255,7 +207,9 @@ impl Coordinator {
         why: String,
         out: &mut Vec<Action>,
     ) {
-        self.nodes.exited(&node, incarnation);
+        if self.nodes.exited(&node, incarnation).is_none() {
+            return;
+        }
         let why = format!("node {node} could not be started: {why}");
         let ending = match self.phase {
             Phase::Starting { .. } => Ending::NeverServed(why),
@@ -277,39 +231,42 @@ impl Coordinator {
         log_tail: Vec<String>,
         out: &mut Vec<Action>,
     ) {
-        let by: Vec<FaultId> = self
-            .nodes
-            .get(&node)
-            .map(|node| node.killed_by.iter().copied().collect())
-            .unwrap_or_default();
-        if !self.nodes.exited(&node, incarnation) {
-            return;
-        }
+        let Some(struck_by) = self.nodes.exited(&node, incarnation) else { return };
         if by_us {
-            self.faults.killed(&node, &by, &status.to_string(), now, out);
+            self.faults.killed(&node, &struck_by, &status.to_string(), now, out);
             if !matches!(self.phase, Phase::Stopping { .. }) {
-                // A fault may have been healed before the kernel was done with the process.
-                self.nodes.start_missing(out);
+                // Its fault may have been healed before the kernel was done with the process.
+                self.nodes.start_if_free(&node, out);
             }
-            return;
-        }
-        if let Phase::Starting { .. } = self.phase {
-            let tail = match log_tail.is_empty() {
-                true => "; it printed nothing".to_owned(),
-                false => format!("; the end of its log:\n  {}", log_tail.join("\n  ")),
-            };
-            let why = format!("node {node} ended ({status}) before it ever served{tail}");
-            self.stop(now, Ending::NeverServed(why), out);
             return;
         }
         let foreign_kill = matches!(status, ExitStatus::Signal { signal: 9, .. }).then(|| {
             "it died of a SIGKILL that the harness did not send (out of memory?)".to_owned()
         });
+        let excuse = excuse.or(foreign_kill);
+        if let Phase::Starting { .. } = self.phase {
+            let ending = match excuse {
+                Some(excuse) => Ending::HarnessFailed(format!(
+                    "node {node} ended ({status}) before it ever served: {excuse}"
+                )),
+                None => {
+                    let tail = match log_tail.is_empty() {
+                        true => "; it printed nothing".to_owned(),
+                        false => format!("; the end of its log:\n  {}", log_tail.join("\n  ")),
+                    };
+                    Ending::NeverServed(format!(
+                        "node {node} ended ({status}) before it ever served{tail}"
+                    ))
+                }
+            };
+            self.stop(now, ending, out);
+            return;
+        }
         out.push(Action::Note(Note::UnexpectedExit {
             node,
             incarnation,
             status: status.to_string(),
-            excuse: excuse.or(foreign_kill),
+            excuse,
             log_tail,
         }));
     }
@@ -319,130 +276,5 @@ impl Coordinator {
         if self.breaches <= limits::BREACHES_NOTED {
             out.push(Action::Note(Note::Breach { node, what }));
         }
-    }
-
-    /// Does what is due, and goes on to the next phase when its time has come.
-    fn advance(&mut self, now: Nanos, out: &mut Vec<Action>) {
-        if let Phase::Running { .. } = self.phase {
-            self.faults.advance(now, &mut self.nodes, out);
-        }
-        self.clients.advance(now, self.workload.as_mut(), out);
-        match &self.phase {
-            Phase::Starting { until } => {
-                if self.serves() {
-                    out.push(Action::Note(Note::WorkloadBegan));
-                    self.faults.begin(now);
-                    self.clients.begin(now);
-                    self.phase = Phase::Running { until: now + self.time_limit };
-                    self.clients.advance(now, self.workload.as_mut(), out);
-                } else if now >= *until {
-                    let why = format!(
-                        "the cluster did not serve within {} s of its first start: {}",
-                        limits::START.as_secs(),
-                        self.why_not_serving()
-                    );
-                    self.stop(now, Ending::NeverServed(why), out);
-                }
-            }
-            Phase::Running { until } if now >= *until => {
-                self.faults.heal_all(now, &mut self.nodes, out);
-                // A node that ended by itself gets another chance, like one that was killed.
-                self.nodes.start_missing(out);
-                self.phase = Phase::Healing { until: now + limits::KILL.as_nanos() as Nanos };
-            }
-            Phase::Healing { until } => {
-                if self.nodes.are_settled() || now >= *until {
-                    out.push(Action::Note(Note::Healed));
-                    let wait = Wait::begin(now, self.recovery_limit, &self.timing, &self.nodes);
-                    self.phase = Phase::Recovering(wait);
-                }
-            }
-            Phase::Recovering(wait) => {
-                if now >= wait.until() || wait.unmet(&self.nodes).is_empty() {
-                    out.push(Action::Note(Note::Recovery(wait.end(now, &self.nodes))));
-                    self.clients.drain(Vec::new());
-                    self.phase = Phase::LastOperations {
-                        final_reads: false,
-                        until: now + limits::FINAL_READS.as_nanos() as Nanos,
-                    };
-                }
-            }
-            Phase::LastOperations { final_reads, until } => {
-                let (reading, until) = (*final_reads, *until);
-                if self.clients.is_idle() && !reading {
-                    // Reads that follow all else see what was lost even if nobody asked since.
-                    self.clients.drain(self.workload.final_operations());
-                    self.clients.advance(now, self.workload.as_mut(), out);
-                    self.phase = Phase::LastOperations { final_reads: true, until };
-                } else if self.clients.is_idle() {
-                    self.stop(now, Ending::Completed, out);
-                } else if now >= until {
-                    self.clients.forget_queued();
-                    self.phase = Phase::LastOperations { final_reads: true, until: Nanos::MAX };
-                }
-            }
-            Phase::Stopping { until, killing } => {
-                let (until, killing) = (*until, *killing);
-                if self.nodes.none_left() {
-                    out.push(Action::Flush);
-                    out.push(Action::Finish(self.ending.clone()));
-                    self.phase = Phase::Finished;
-                } else if now >= until && !killing {
-                    self.nodes.stop_all(NodeSignal::Kill, out);
-                    let until = now + limits::KILL.as_nanos() as Nanos;
-                    self.phase = Phase::Stopping { until, killing: true };
-                } else if now >= until {
-                    let why = "nodes did not end after SIGKILL".to_owned();
-                    out.push(Action::Finish(Ending::HarnessFailed(why)));
-                    self.phase = Phase::Finished;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether a leader is known, or, where nodes offer no status, all of them answer.
-    fn serves(&self) -> bool {
-        let reports = || self.nodes.iter().map(|node| &node.report);
-        if reports().any(|report| *report == Report::Silent) {
-            return false;
-        }
-        let leader = self.nodes.leader().map(|at| self.nodes.view()[at].id.clone());
-        let offers_status = reports().any(|report| matches!(report, Report::Status(_)));
-        let followers = self.nodes.statuses().filter(|(_, status)| status.leader == leader).count();
-        !offers_status || (leader.is_some() && followers * 2 > self.nodes.iter().count())
-    }
-
-    fn why_not_serving(&self) -> String {
-        let silent: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|node| node.report == Report::Silent)
-            .map(|node| node.id.to_string())
-            .collect();
-        match silent.is_empty() {
-            true => "no leader was elected".to_owned(),
-            false => format!("no answer at the client address of {}", silent.join(", ")),
-        }
-    }
-
-    /// Ends the run: orderly where it has gone as planned, at once where it has not.
-    fn stop(&mut self, now: Nanos, ending: Ending, out: &mut Vec<Action>) {
-        if matches!(self.phase, Phase::Stopping { .. } | Phase::Finished) {
-            // The first failure is the one to tell; but a failure outranks an orderly end.
-            if matches!(ending, Ending::HarnessFailed(_)) && self.ending == Ending::Completed {
-                self.ending = ending;
-            }
-            return;
-        }
-        let orderly = ending == Ending::Completed;
-        self.ending = ending;
-        self.clients.drain(Vec::new());
-        self.clients.forget_queued();
-        self.faults.forget();
-        let signal = if orderly { NodeSignal::Terminate } else { NodeSignal::Kill };
-        self.nodes.stop_all(signal, out);
-        let wait = if orderly { limits::ORDERLY_STOP } else { limits::KILL };
-        self.phase = Phase::Stopping { until: now + wait.as_nanos() as Nanos, killing: !orderly };
     }
 }

@@ -33,6 +33,13 @@ pub struct Node {
     pub report: Report,
     /// Whether the process that runs now has been told to end.
     told_to_end: bool,
+    /// Faults that killed the process that runs now: its end is their evidence, even if they are
+    /// healed before the kernel is done with it.
+    struck_by: BTreeSet<FaultId>,
+    /// Faults that asked for a stop that nobody has confirmed yet.
+    stops_asked: BTreeSet<FaultId>,
+    /// It was told to go on, which nobody has confirmed yet.
+    continuing: bool,
 }
 
 /// What a node's process does.
@@ -60,6 +67,9 @@ impl Nodes {
                 paused_by: BTreeSet::new(),
                 report: Report::Silent,
                 told_to_end: false,
+                struck_by: BTreeSet::new(),
+                stops_asked: BTreeSet::new(),
+                continuing: false,
             })
             .collect();
         Nodes { nodes }
@@ -68,11 +78,6 @@ impl Nodes {
     /// All nodes, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()
-    }
-
-    /// The node of this name.
-    pub fn get(&self, id: &NodeId) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.id == *id)
     }
 
     fn get_mut(&mut self, id: &NodeId) -> Option<&mut Node> {
@@ -116,91 +121,113 @@ impl Nodes {
         })
     }
 
-    /// Starts every node that is not there and not held down. Returns which.
-    pub fn start_missing(&mut self, out: &mut Vec<Action>) -> Vec<NodeId> {
-        let mut started = Vec::new();
+    /// Starts every node that is not there and not held down, also one that ended by itself.
+    pub fn start_missing(&mut self, out: &mut Vec<Action>) {
         for node in &mut self.nodes {
-            if node.process == Process::None && node.killed_by.is_empty() {
-                node.process = Process::Starting;
-                out.push(Action::Start { node: node.id.clone(), incarnation: node.incarnation });
-                started.push(node.id.clone());
-            }
+            node.start_if_free(out);
         }
-        started
+    }
+
+    /// Starts this node if it is not there and not held down.
+    pub fn start_if_free(&mut self, id: &NodeId, out: &mut Vec<Action>) {
+        if let Some(node) = self.get_mut(id) {
+            node.start_if_free(out);
+        }
     }
 
     /// A process runs.
     pub fn started(&mut self, id: &NodeId, incarnation: u32) {
-        if let Some(node) = self.present(id, incarnation) {
+        if let Some(node) = self.present(id, incarnation)
+            && node.process == Process::Starting
+        {
             node.process = Process::Running;
         }
     }
 
-    /// A process was seen stopped, or running again.
-    pub fn set_paused(&mut self, id: &NodeId, incarnation: u32, paused: bool) {
+    /// A process was seen stopped. Returns the faults that had asked for it and had no answer.
+    pub fn stopped(&mut self, id: &NodeId, incarnation: u32) -> BTreeSet<FaultId> {
+        let Some(node) = self.present(id, incarnation) else { return BTreeSet::new() };
+        node.paused = true;
+        std::mem::take(&mut node.stops_asked)
+    }
+
+    /// A process was seen running again. A stop overtaken by this never shows.
+    pub fn continued(&mut self, id: &NodeId, incarnation: u32) {
         if let Some(node) = self.present(id, incarnation) {
-            node.paused = paused;
+            node.paused = false;
+            node.continuing = false;
+            node.stops_asked.clear();
         }
     }
 
-    /// A process is gone; the next start is the next incarnation. Returns whether it was the one
-    /// thought to be running.
-    pub fn exited(&mut self, id: &NodeId, incarnation: u32) -> bool {
-        let Some(node) = self.present(id, incarnation) else { return false };
+    /// A process is gone; the next start is the next incarnation. Returns the faults that killed
+    /// it, or nothing if it was not the one thought to be there.
+    pub fn exited(&mut self, id: &NodeId, incarnation: u32) -> Option<BTreeSet<FaultId>> {
+        let node = self.present(id, incarnation)?;
+        if node.process == Process::None {
+            return None;
+        }
         node.process = Process::None;
         node.incarnation += 1;
         node.paused = false;
         node.paused_by.clear();
         node.report = Report::Silent;
         node.told_to_end = false;
-        true
+        node.stops_asked.clear();
+        node.continuing = false;
+        Some(std::mem::take(&mut node.struck_by))
     }
 
-    /// A node said what it thinks of itself.
-    pub fn polled(&mut self, id: &NodeId, incarnation: u32, report: Report) {
-        if let Some(node) = self.present(id, incarnation)
-            && node.process == Process::Running
-        {
-            node.report = report;
+    /// A node said what it thinks of itself. Returns whether it was the process that runs.
+    pub fn polled(&mut self, id: &NodeId, incarnation: u32, report: &Report) -> bool {
+        let node = self.present(id, incarnation).filter(|node| node.process == Process::Running);
+        let is_present = node.is_some();
+        if let Some(node) = node {
+            node.report = report.clone();
         }
+        is_present
     }
 
-    /// Kills a node and holds it down for a fault. Returns whether there was a process to kill.
-    pub fn kill(&mut self, id: &NodeId, fault: FaultId, out: &mut Vec<Action>) -> bool {
-        let Some(node) = self.get_mut(id) else { return false };
+    /// Kills a node and holds it down for a fault.
+    pub fn kill(&mut self, id: &NodeId, fault: FaultId, out: &mut Vec<Action>) {
+        let Some(node) = self.get_mut(id) else { return };
         node.killed_by.insert(fault);
-        node.signal(NodeSignal::Kill, out)
+        if node.signal(NodeSignal::Kill, out) {
+            node.struck_by.insert(fault);
+        }
     }
 
-    /// Stops a node for a fault. Returns whether there was a process to stop.
-    pub fn pause(&mut self, id: &NodeId, fault: FaultId, out: &mut Vec<Action>) -> bool {
-        let Some(node) = self.get_mut(id) else { return false };
-        if node.process != Process::Running {
-            return false;
+    /// Stops a node for a fault, if it runs.
+    pub fn pause(&mut self, id: &NodeId, fault: FaultId, out: &mut Vec<Action>) {
+        let Some(node) = self.get_mut(id) else { return };
+        if node.process == Process::Running && node.signal(NodeSignal::Stop, out) {
+            node.paused_by.insert(fault);
+            node.stops_asked.insert(fault);
         }
-        node.paused_by.insert(fault);
-        node.signal(NodeSignal::Stop, out)
     }
 
     /// Ends a fault's hold on all nodes: those that nothing else stops go on, those that nothing
     /// else holds down are started. Returns which, in this order.
     pub fn release(&mut self, fault: FaultId, out: &mut Vec<Action>) -> (Vec<NodeId>, Vec<NodeId>) {
         let mut continued = Vec::new();
+        let mut started = Vec::new();
         for node in &mut self.nodes {
-            if node.paused_by.remove(&fault)
-                && node.paused_by.is_empty()
-                && node.signal(NodeSignal::Continue, out)
-            {
+            if node.paused_by.remove(&fault) && node.paused_by.is_empty() && node.go_on(out) {
                 continued.push(node.id.clone());
             }
+            // One whose process has not quite gone is started when it has.
+            if node.killed_by.remove(&fault) && node.start_if_free(out) {
+                started.push(node.id.clone());
+            }
         }
-        let mut held = false;
-        for node in &mut self.nodes {
-            held |= node.killed_by.remove(&fault);
-        }
-        // Nodes whose process has not quite gone are started when it has.
-        let started = if held { self.start_missing(out) } else { Vec::new() };
         (continued, started)
+    }
+
+    /// Lets every stopped node go on, whoever stopped it.
+    pub fn continue_all(&mut self, out: &mut Vec<Action>) {
+        for node in self.nodes.iter_mut().filter(|node| node.paused && !node.continuing) {
+            node.go_on(out);
+        }
     }
 
     /// Asks every process to end.
@@ -210,9 +237,19 @@ impl Nodes {
         }
     }
 
-    /// Whether no process is about to start or to end.
-    pub fn are_settled(&self) -> bool {
-        self.nodes.iter().all(|node| node.process != Process::Starting && !node.told_to_end)
+    /// What each process is still about to do, in words: to start, to end, to go on. Empty once
+    /// all is as it was asked for.
+    pub fn unsettled(&self) -> Vec<String> {
+        let word = |node: &Node| match node.process {
+            Process::None => None,
+            _ if node.told_to_end => Some(format!("{} has not ended", node.id)),
+            Process::Starting => Some(format!("{} has not started", node.id)),
+            Process::Running if node.paused || node.continuing => {
+                Some(format!("{} does not go on after SIGCONT", node.id))
+            }
+            Process::Running => None,
+        };
+        self.nodes.iter().filter_map(word).collect()
     }
 
     /// Whether no node has a process.
@@ -222,6 +259,24 @@ impl Nodes {
 }
 
 impl Node {
+    /// Starts it if it is not there and not held down; returns whether.
+    fn start_if_free(&mut self, out: &mut Vec<Action>) -> bool {
+        let is_free = self.process == Process::None && self.killed_by.is_empty();
+        if is_free {
+            self.process = Process::Starting;
+            out.push(Action::Start { node: self.id.clone(), incarnation: self.incarnation });
+        }
+        is_free
+    }
+
+    /// Lets it go on, unless it is about to end anyway; returns whether.
+    fn go_on(&mut self, out: &mut Vec<Action>) -> bool {
+        let goes_on = !self.told_to_end && self.signal(NodeSignal::Continue, out);
+        self.continuing |= goes_on;
+        goes_on
+    }
+
+    /// Signals its process; returns whether there is one.
     fn signal(&mut self, signal: NodeSignal, out: &mut Vec<Action>) -> bool {
         if self.process == Process::None {
             return false;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::coordinator::event::{ClientIndex, Event};
-use crate::net::{ClientConnection, Network};
+use crate::net::{ClientConnection, Network, RecvError};
 
 /// What a client is told to do.
 pub enum Command {
@@ -129,7 +129,12 @@ impl ClientTask {
             };
             let line = match line {
                 Ok(line) => line,
-                Err(error) => return End::Unanswered { sent: true, why: error.to_string() },
+                Err(error) => {
+                    if matches!(error, RecvError::NotUtf8 | RecvError::TooLong(_)) {
+                        self.breach(node, &format!("no reply ({error})"), "").await;
+                    }
+                    return End::Unanswered { sent: true, why: error.to_string() };
+                }
             };
             match serde_json::from_str::<Envelope<Body<Reply>>>(&line) {
                 Ok(Envelope { body, .. }) if body.in_reply_to == Some(msg_id) => {

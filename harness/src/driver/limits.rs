@@ -11,6 +11,9 @@ pub const MESSAGES_MAX: usize = 16_384;
 /// Records reach the operating system at least this often.
 pub const FLUSH: Duration = Duration::from_millis(100);
 
+/// A guardian that was told to end and says nothing for this long is killed.
+pub const GUARDIAN_END: Duration = Duration::from_secs(60);
+
 /// Nodes are asked for their status this often.
 pub const POLL: Duration = Duration::from_millis(100);
 

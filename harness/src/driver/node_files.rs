@@ -127,7 +127,7 @@ pub fn log_tail(path: &Path) -> Vec<String> {
 /// Why a node that exits under this directory may not be to blame; `None`: nothing known.
 pub fn disk_excuse(path: &Path) -> Option<String> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
-    let free = u64::from(stat.blocks_available()) * u64::from(stat.fragment_size());
+    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
     (free < limits::DISK_FREE_BYTES_MIN)
         .then(|| format!("the disk under {} is full ({free} bytes are free)", path.display()))
 }

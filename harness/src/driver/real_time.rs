@@ -1,6 +1,6 @@
 //! The real-time driver: tokio, processes, sockets, the machine's clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use protocol::NodeId;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::client_task::{self, Command, client_name};
-use super::node_files::{Launcher, disk_excuse, log_tail};
+use super::node_files::{Launcher, PrepareError, disk_excuse, log_tail};
 use super::{Recorder, limits, poller, probe};
 use crate::coordinator::event::{Action, Ending, Event, Nanos, Note};
 use crate::coordinator::{Coordinator, Plan, Snapshot};
 use crate::guardian::{Exited, Guardian, GuardianCommand, GuardianEvent};
 use crate::net::{Network, NetworkConfig, Subnet};
+use crate::panics;
 
 /// What a run needs.
 pub struct Setup {
@@ -63,10 +64,16 @@ pub struct RealTime {
     events: mpsc::Sender<Event>,
     /// The incarnation that runs, for pollers.
     incarnations: BTreeMap<NodeId, Arc<AtomicU32>>,
+    /// Which nodes were started and have not been seen to end, and their incarnation.
+    running: BTreeMap<NodeId, u32>,
     began: Instant,
     ending: Option<Ending>,
     /// The first failure of recording; nothing is recorded after it.
     record_failed: Option<String>,
+    /// Whether the coordinator knows of it.
+    record_failure_told: bool,
+    /// Events that carrying out actions led to; they wait until all of those are carried out.
+    follow_ups: VecDeque<Event>,
 }
 
 impl RealTime {
@@ -79,39 +86,42 @@ impl RealTime {
         mut interrupts: mpsc::Receiver<()>,
         watcher: &mut dyn Watcher,
     ) -> Result<(Ending, Recorder), DriveError> {
+        let panics_before = panics::count();
         let (events, mut inbox) = mpsc::channel(limits::EVENTS_MAX);
         let (mut this, mut guardian_events) = RealTime::begin(setup, events).await?;
         let first = this.coordinator.begin(this.now());
         this.carry_out(first).await;
+        this.follow_up().await;
         let mut flush = ticks(limits::FLUSH);
         let mut show = ticks(limits::SHOW);
         while this.ending.is_none() {
-            let wakeup = this.coordinator.next_wakeup();
+            let wakeup = this.coordinator.next_wakeup(this.now());
             let until = wakeup.map(|at| Duration::from_nanos(at.saturating_sub(this.now())));
             let event = tokio::select! {
+                // What is rarely ready comes first, so that a flood of the rest delays none of it.
+                // Whatever the event, the coordinator also does what its time has come for.
                 biased;
-                event = guardian_events.recv() => this.from_guardian(event),
-                Some(()) = interrupts.recv() => Some(Event::Interrupted),
-                Some(event) = inbox.recv() => Some(event),
-                () = sleep(until.unwrap_or_default()), if until.is_some() => Some(Event::Wakeup),
                 _ = flush.tick() => {
-                    let flushed = this.recorder.flush();
-                    this.recorded(flushed);
-                    None
+                    this.record(Recorder::flush);
+                    panics::first_since(panics_before)
+                        .map(|panic| Event::HarnessFailed(format!("the harness panicked: {panic}")))
                 }
                 _ = show.tick() => {
                     watcher.show(this.began.elapsed(), &this.coordinator.snapshot());
                     None
                 }
+                Some(()) = interrupts.recv() => Some(Event::Interrupted),
+                event = guardian_events.recv() => this.take_guardian_event(event),
+                Some(event) = inbox.recv() => Some(event),
+                () = sleep(until.unwrap_or_default()), if until.is_some() => Some(Event::Wakeup),
             };
             if let Some(event) = event {
-                let actions = this.coordinator.handle(this.now(), event);
-                this.carry_out(actions).await;
+                this.hand_over(event).await;
             }
-            if let Some(why) = this.record_failed.clone() {
-                let event = Event::HarnessFailed(format!("cannot record the run: {why}"));
-                let actions = this.coordinator.handle(this.now(), event);
-                this.carry_out(actions).await;
+            if let Some(why) = this.record_failed.clone().filter(|_| !this.record_failure_told) {
+                this.record_failure_told = true;
+                let why = format!("cannot record the run: {why}");
+                this.hand_over(Event::HarnessFailed(why)).await;
             }
         }
         this.end(guardian_events, inbox).await
@@ -157,9 +167,12 @@ impl RealTime {
             clients,
             events,
             incarnations,
+            running: BTreeMap::new(),
             began,
             ending: None,
             record_failed: None,
+            record_failure_told: false,
+            follow_ups: VecDeque::new(),
         };
         Ok((this, guardian_events))
     }
@@ -168,10 +181,32 @@ impl RealTime {
         self.began.elapsed().as_nanos() as Nanos
     }
 
-    fn from_guardian(&mut self, event: Option<GuardianEvent>) -> Option<Event> {
-        match event? {
+    /// Hands an event to the coordinator and carries out what it asks for.
+    async fn hand_over(&mut self, event: Event) {
+        self.follow_ups.push_back(event);
+        self.follow_up().await;
+    }
+
+    /// Hands over what carrying out actions led to, until it leads to nothing more.
+    async fn follow_up(&mut self) {
+        while let Some(event) = self.follow_ups.pop_front() {
+            let actions = self.coordinator.handle(self.now(), event);
+            self.carry_out(actions).await;
+        }
+    }
+
+    fn take_guardian_event(&mut self, event: Option<GuardianEvent>) -> Option<Event> {
+        let Some(event) = event else {
+            self.ending.get_or_insert_with(|| {
+                Ending::HarnessFailed("the guardian ended without a word".to_owned())
+            });
+            return None;
+        };
+        match event {
             GuardianEvent::Started { node, incarnation, pid, host_pid } => {
-                Some(Event::Started { node, incarnation, pid: host_pid.or(Some(pid)) })
+                let pid = host_pid.or(Some(pid));
+                tracing::info!(%node, incarnation, pid, "node started");
+                Some(Event::Started { node, incarnation, pid })
             }
             GuardianEvent::StartFailed { node, incarnation, why } => {
                 Some(Event::StartFailed { node, incarnation, why })
@@ -193,6 +228,7 @@ impl RealTime {
             }
             GuardianEvent::Refused { why } | GuardianEvent::Died { why, .. } => {
                 // Its nodes are gone with it: no exit will be reported.
+                self.close_incarnations();
                 self.ending = Some(Ending::HarnessFailed(format!("the guardian ended: {why}")));
                 None
             }
@@ -202,6 +238,8 @@ impl RealTime {
 
     fn exited(&mut self, exited: Exited) -> Event {
         let Exited { node, incarnation, status, by_us, .. } = exited;
+        tracing::info!(%node, incarnation, %status, by_us, "node ended");
+        self.running.remove(&node);
         let sent = self.network.has_sent(&node, incarnation);
         self.recorder.incarnation(&node, incarnation, sent, by_us);
         let log_tail = log_tail(&self.launcher.run_dir.node_log(&node));
@@ -214,7 +252,7 @@ impl RealTime {
         for action in actions {
             let now = self.now();
             match action {
-                Action::Start { node, incarnation } => self.start(node, incarnation).await,
+                Action::Start { node, incarnation } => self.start(node, incarnation),
                 Action::Signal { node, incarnation, signal } => {
                     self.command(GuardianCommand::Signal { node, incarnation, signal });
                 }
@@ -231,10 +269,7 @@ impl RealTime {
                 }
                 Action::Count(fault) => {
                     let counters = self.network.counters(fault);
-                    let event = Event::Counted { fault, counters };
-                    let actions = self.coordinator.handle(now, event);
-                    // A count leads to a record at most, never to another count.
-                    Box::pin(self.carry_out(actions)).await;
+                    self.follow_ups.push_back(Event::Counted { fault, counters });
                 }
                 Action::Invoke(invoke) => self.record(|r| r.invoke(now, &invoke)),
                 Action::Complete(complete) => self.record(|r| r.complete(now, &complete)),
@@ -251,14 +286,32 @@ impl RealTime {
         }
     }
 
-    async fn start(&mut self, node: NodeId, incarnation: u32) {
+    fn start(&mut self, node: NodeId, incarnation: u32) {
         if let Some(current) = self.incarnations.get(&node) {
             current.store(incarnation, Ordering::Relaxed);
         }
         self.network.set_incarnation(&node, incarnation);
         match self.launcher.prepare(&node, incarnation, self.network.addresses()) {
-            Ok(start) => self.command(GuardianCommand::Start(start)),
-            Err(error) => self.fail(format!("cannot start node {node}: {error}")),
+            Ok(start) => {
+                self.running.insert(node, incarnation);
+                self.command(GuardianCommand::Start(start));
+            }
+            Err(error) => {
+                if matches!(error, PrepareError::Results(_)) {
+                    self.fail(format!("cannot prepare node {node}: {error}"));
+                }
+                // Nothing else will ever be heard of this start.
+                let why = error.to_string();
+                self.follow_ups.push_back(Event::StartFailed { node, incarnation, why });
+            }
+        }
+    }
+
+    /// Nodes that were never seen to end were ended by the guardian's end, which is ours.
+    fn close_incarnations(&mut self) {
+        for (node, incarnation) in std::mem::take(&mut self.running) {
+            let sent = self.network.has_sent(&node, incarnation);
+            self.recorder.incarnation(&node, incarnation, sent, true);
         }
     }
 
@@ -291,10 +344,7 @@ impl RealTime {
 
     fn fail(&mut self, why: String) {
         tracing::error!(why, "the harness failed");
-        // The channel is bounded and this loop empties it: waiting here would never end.
-        if self.events.try_send(Event::HarnessFailed(why.clone())).is_err() {
-            self.ending = Some(Ending::HarnessFailed(why));
-        }
+        self.follow_ups.push_back(Event::HarnessFailed(why));
     }
 
     fn start_probing(&mut self) {
@@ -303,6 +353,16 @@ impl RealTime {
             // Without probes a missing recovery is `unknown`, which is what we then know.
             Err(error) => tracing::warn!(%error, "cannot probe the disk"),
         }
+    }
+
+    /// The guardian does not end though it was told to: it is stopped or stuck. What it leaves
+    /// behind is swept up when its death is noticed.
+    fn kill_guardian(&mut self) {
+        let why = "the guardian did not end when it was told to".to_owned();
+        tracing::error!(why, "the harness failed");
+        self.ending = Some(Ending::HarnessFailed(why));
+        let pid = nix::unistd::Pid::from_raw(self.guardian.host_pid());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
 
     /// Ends everything that was started, and waits until it has ended.
@@ -315,7 +375,15 @@ impl RealTime {
         // Nodes that still run (after a failure) end with the guardian. The channel closes when
         // the guardian's process has been reaped.
         let _ = self.guardian.send(GuardianCommand::Shutdown);
-        while guardian_events.recv().await.is_some() {}
+        loop {
+            match timeout(limits::GUARDIAN_END, guardian_events.recv()).await {
+                Ok(Some(GuardianEvent::Exited(exited))) => drop(self.exited(exited)),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => self.kill_guardian(),
+            }
+        }
+        self.close_incarnations();
         for (commands, task) in std::mem::take(&mut self.clients) {
             drop(commands);
             // A client's panic is a failure of the harness like any other.
@@ -323,6 +391,11 @@ impl RealTime {
                 let why = format!("a client's task failed: {error}");
                 self.ending = Some(Ending::HarnessFailed(why));
             }
+        }
+        let now = self.now();
+        for breach in self.network.breaches() {
+            let what = format!("{} on the link {}", breach.problem, breach.link);
+            self.recorder.breach(now, breach.link.from, what);
         }
         let ending = self.ending.expect("the loop ends with an ending");
         let RealTime { network, mut recorder, record_failed, .. } = self;

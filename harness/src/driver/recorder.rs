@@ -1,10 +1,11 @@
 //! Writes down what happens: history, faults, messages, manifest.
 //!
-//! Everything reaches the operating system within [`super::limits::FLUSH`], before a fault is
-//! injected and at the end, so that a killed harness loses no more. An error of recording voids
+//! Everything reaches the operating system within [`super::limits::FLUSH`], all but messages before
+//! a fault is injected, and at the end, so that a killed harness loses no more. An error of recording voids
 //! the run; what was written stays readable.
 
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use checker::history::EventKind;
 use protocol::NodeId;
@@ -14,7 +15,10 @@ use results::manifest::Manifest;
 use results::message_log::{self, MessageLogWriter};
 use results::{Error, RunDir};
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::timeout;
 use workloads::Outcome;
 
 use super::client_task::client_name;
@@ -28,6 +32,8 @@ pub struct Recorder {
     history: HistoryWriter,
     faults: FaultLogWriter,
     manifest: Manifest,
+    /// The manifest has changed since it was written.
+    manifest_is_old: bool,
     messages: Option<JoinHandle<Result<(), Error>>>,
 }
 
@@ -43,12 +49,13 @@ impl Recorder {
             faults: FaultLogWriter::create(&run_dir.faults())?,
             run_dir,
             manifest,
+            manifest_is_old: false,
             messages: None,
         })
     }
 
     /// Starts the message log; messages are to be sent to the channel returned. `failed` is called
-    /// once if it cannot be written any further.
+    /// once if it cannot be written any further. Must be called within a tokio runtime with time.
     ///
     /// # Errors
     /// The file cannot be created.
@@ -58,10 +65,11 @@ impl Recorder {
     ) -> Result<mpsc::Sender<MessageRecord>, Error> {
         let log = MessageLogWriter::create(&self.run_dir.messages())?;
         let (sender, receiver) = mpsc::channel(limits::MESSAGES_MAX);
+        let runtime = Handle::current();
         let thread = std::thread::Builder::new().name("message-log".into());
         let handle = thread
             .spawn(move || {
-                let result = write_messages(log, receiver);
+                let result = write_messages(log, receiver, &runtime);
                 if let Err(error) = &result {
                     failed(error.to_string());
                 }
@@ -189,6 +197,13 @@ impl Recorder {
         }
         list[at].sent = Some(sent);
         list[at].killed = Some(killed);
+        self.manifest_is_old = true;
+    }
+
+    /// A node broke the contract; noted with the next flush.
+    pub fn breach(&mut self, time: Nanos, node: NodeId, what: String) {
+        self.manifest.breaches.push(results::manifest::Breach { time, node, what });
+        self.manifest_is_old = true;
     }
 
     /// Changes the manifest and writes it.
@@ -200,17 +215,23 @@ impl Recorder {
         self.write_manifest()
     }
 
-    fn write_manifest(&self) -> Result<(), Error> {
-        self.manifest.write(&self.run_dir.manifest())
+    fn write_manifest(&mut self) -> Result<(), Error> {
+        self.manifest.write(&self.run_dir.manifest())?;
+        self.manifest_is_old = false;
+        Ok(())
     }
 
-    /// Brings history and fault log to the operating system.
+    /// Brings history, fault log and manifest to the operating system.
     ///
     /// # Errors
     /// They cannot be written.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.history.flush()?;
-        self.faults.flush()
+        self.faults.flush()?;
+        if self.manifest_is_old {
+            self.write_manifest()?;
+        }
+        Ok(())
     }
 
     /// Brings everything to the operating system. All senders of messages must be gone.
@@ -227,17 +248,39 @@ impl Recorder {
     }
 }
 
-/// Writes messages until all senders are gone.
+/// Writes messages until all senders are gone. What was written reaches the operating system in
+/// time also when no further message comes.
 fn write_messages(
     mut log: MessageLogWriter,
     mut messages: mpsc::Receiver<MessageRecord>,
+    runtime: &Handle,
 ) -> Result<(), Error> {
-    let mut flushed = std::time::Instant::now();
-    while let Some(message) = messages.blocking_recv() {
-        log.write(&record_of(&message))?;
-        if flushed.elapsed() >= limits::FLUSH {
+    let mut flushed = Instant::now();
+    let mut is_flushed = true;
+    loop {
+        let message = match messages.try_recv() {
+            Ok(message) => Some(message),
+            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) if is_flushed => match messages.blocking_recv() {
+                Some(message) => Some(message),
+                None => break,
+            },
+            Err(TryRecvError::Empty) => {
+                let rest = limits::FLUSH.saturating_sub(flushed.elapsed());
+                let next = async { timeout(rest, messages.recv()).await };
+                // Time is up, or all senders are gone, which the next turn sees.
+                runtime.block_on(next).ok().flatten()
+            }
+        };
+        if let Some(message) = message {
+            log.write(&record_of(&message))?;
+            if std::mem::replace(&mut is_flushed, false) {
+                flushed = Instant::now();
+            }
+        }
+        if !is_flushed && flushed.elapsed() >= limits::FLUSH {
             log.flush()?;
-            flushed = std::time::Instant::now();
+            is_flushed = true;
         }
     }
     log.finish()

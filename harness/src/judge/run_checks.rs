@@ -1,8 +1,10 @@
 //! Checks of a run that rest on its manifest and fault log.
 
+use std::time::Duration;
+
 use checker::model::{ModelKind, ModelSpec};
 use results::fault_log::read_fault_log;
-use results::manifest::{Manifest, RunOutcome};
+use results::manifest::{Manifest, Recovery, RunOutcome};
 use results::vacuity::{self, Activity};
 use results::{Check, CheckVerdict, FaultEvent, HarnessFailure, RunDir};
 use serde_json::json;
@@ -16,6 +18,13 @@ const LATE_PERCENT_MAX: u64 = 5;
 
 /// Fewest probes that say anything of the machine.
 const PROBES_MIN: u64 = 20;
+
+/// Fewest of the longest election timeouts that a wait for progress must span to accuse anyone.
+const ELECTIONS_MIN: u32 = 20;
+
+/// Fewest operation timeouts that it must span: clients may be held that long by what they asked
+/// before the heal.
+const OP_TIMEOUTS_MIN: u32 = 2;
 
 /// The run's fault log; empty if the run ended before it was created.
 ///
@@ -97,24 +106,44 @@ pub fn liveness(manifest: &Manifest) -> Check {
         return Check::new("liveness", CheckVerdict::Valid, reason);
     }
     let unmet = recovery.unmet.join("; ");
-    let is_fit = recovery.probes >= PROBES_MIN
-        && recovery.late_probes * 100 <= recovery.probes * LATE_PERCENT_MAX;
-    let machine =
-        format!("{} of {} probes of the machine were late", recovery.late_probes, recovery.probes);
-    let (verdict, reason) = match is_fit {
-        true => (
-            CheckVerdict::Violation,
-            format!("no progress within {waited_s:.1} s of the last heal: {unmet} ({machine})"),
-        ),
-        false => (
-            CheckVerdict::Unknown,
-            format!(
-                "no progress within {waited_s:.1} s of the last heal, but the machine was not fit \
-                 to show it ({machine}): {unmet}"
-            ),
-        ),
+    let what = format!("no progress within {waited_s:.1} s of the last heal");
+    let (verdict, reason) = match why_not_told(manifest, recovery) {
+        None => {
+            let probes = format!("{} probes of the machine were in time", recovery.probes);
+            (CheckVerdict::Violation, format!("{what}: {unmet} ({probes})"))
+        }
+        Some(why) => (CheckVerdict::Unknown, format!("{what}, but {why}: {unmet}")),
     };
     Check::new("liveness", verdict, reason).with_evidence(json!(recovery))
+}
+
+/// Why missing progress cannot be held against the cluster, if it cannot.
+fn why_not_told(manifest: &Manifest, recovery: &Recovery) -> Option<String> {
+    if let Some(exit) = manifest.exits.iter().find(|exit| exit.excuse.is_some()) {
+        return Some(format!("node {} was missing through no fault of its own", exit.node));
+    }
+    let scenario = &manifest.scenario;
+    let timeout = Duration::from_millis(scenario.timing.election_timeout_ms_max);
+    let least = timeout
+        .saturating_mul(ELECTIONS_MIN)
+        .max(scenario.op_timeout.0.saturating_mul(OP_TIMEOUTS_MIN));
+    if Duration::from_nanos(recovery.waited_ns) < least {
+        return Some(format!(
+            "a wait of less than {:.1} s ({ELECTIONS_MIN} election timeouts, {OP_TIMEOUTS_MIN} \
+             operation timeouts) tells nothing",
+            least.as_secs_f64()
+        ));
+    }
+    let is_fit = recovery.probes >= PROBES_MIN
+        && recovery.late_probes.saturating_mul(100)
+            <= recovery.probes.saturating_mul(LATE_PERCENT_MAX);
+    (!is_fit).then(|| {
+        format!(
+            "the machine was not fit to show it ({} of {} probes were late, {PROBES_MIN} in time \
+             are needed)",
+            recovery.late_probes, recovery.probes
+        )
+    })
 }
 
 /// `node-contract`: nodes answered as the contract asks.
