@@ -48,8 +48,13 @@ pub struct Plan {
     pub faults: Vec<&'static FaultKind>,
     /// How long the workload runs under faults, and how often they come.
     pub pace: Pace,
+    /// How long the nodes may take from their first start until they serve.
+    pub start_limit: Duration,
     /// How long the healed cluster may take to make progress.
     pub recovery_limit: Duration,
+    /// Whether a node that ended by itself may be started again: its system promises that state
+    /// survives. Where it does not, the harness would make it forget what it never vowed to keep.
+    pub durable: bool,
     /// The nodes' timing.
     pub timing: Timing,
     /// What clients do.
@@ -59,7 +64,9 @@ pub struct Plan {
 /// Decides what happens in a run.
 pub struct Coordinator {
     time_limit: Nanos,
+    start_limit: Duration,
     recovery_limit: Nanos,
+    durable: bool,
     timing: Timing,
     workload: Box<dyn Workload>,
     nodes: Nodes,
@@ -115,7 +122,9 @@ impl Coordinator {
     pub fn new(plan: Plan) -> Self {
         Coordinator {
             time_limit: plan.pace.length.as_nanos() as Nanos,
+            start_limit: plan.start_limit,
             recovery_limit: plan.recovery_limit.as_nanos() as Nanos,
+            durable: plan.durable,
             timing: plan.timing,
             nodes: Nodes::new(&plan.nodes),
             clients: Clients::new(plan.seed, plan.clients, plan.nodes, plan.op_timeout, plan.rate),
@@ -130,7 +139,7 @@ impl Coordinator {
     /// Begins: starts all nodes.
     pub fn begin(&mut self, now: Nanos) -> Vec<Action> {
         let mut out = Vec::new();
-        self.phase = Phase::Starting { until: now + limits::START.as_nanos() as Nanos };
+        self.phase = Phase::Starting { until: now + self.start_limit.as_nanos() as Nanos };
         self.nodes.start_missing(&mut out);
         out
     }
@@ -228,7 +237,7 @@ impl Coordinator {
                     self.breached(node, what, out);
                 }
             }
-            Event::Breached { node, what, .. } => self.breached(node, what, out),
+            Event::Breached { node, what } => self.breached(node, what, out),
             Event::TryEnded { client, msg_id, sent, why } => {
                 let workload = self.workload.as_mut();
                 self.clients.try_ended(client, msg_id, sent, &why, now, workload, out);
@@ -302,6 +311,9 @@ impl Coordinator {
             self.stop(now, Ending::NeverServed(why), out);
             return;
         }
+        if !self.durable {
+            self.nodes.stay_down(&node);
+        }
         let foreign_kill = matches!(status, ExitStatus::Signal { signal: 9, .. }).then(|| {
             "it died of a SIGKILL that the harness did not send (out of memory?)".to_owned()
         });
@@ -337,8 +349,8 @@ impl Coordinator {
                     self.clients.advance(now, self.workload.as_mut(), out);
                 } else if now >= *until {
                     let why = format!(
-                        "the cluster did not serve within {} s of its first start: {}",
-                        limits::START.as_secs(),
+                        "the cluster did not serve within {:?} of its first start: {}",
+                        self.start_limit,
                         self.why_not_serving()
                     );
                     self.stop(now, Ending::NeverServed(why), out);

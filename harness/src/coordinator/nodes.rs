@@ -33,6 +33,8 @@ pub struct Node {
     pub report: Report,
     /// Whether the process that runs now has been told to end.
     told_to_end: bool,
+    /// Whether it is never started again.
+    stays_down: bool,
 }
 
 /// What a node's process does.
@@ -60,6 +62,7 @@ impl Nodes {
                 paused_by: BTreeSet::new(),
                 report: Report::Silent,
                 told_to_end: false,
+                stays_down: false,
             })
             .collect();
         Nodes { nodes }
@@ -120,13 +123,21 @@ impl Nodes {
     pub fn start_missing(&mut self, out: &mut Vec<Action>) -> Vec<NodeId> {
         let mut started = Vec::new();
         for node in &mut self.nodes {
-            if node.process == Process::None && node.killed_by.is_empty() {
+            let is_wanted = node.killed_by.is_empty() && !node.stays_down;
+            if node.process == Process::None && is_wanted {
                 node.process = Process::Starting;
                 out.push(Action::Start { node: node.id.clone(), incarnation: node.incarnation });
                 started.push(node.id.clone());
             }
         }
         started
+    }
+
+    /// This node is never started again.
+    pub fn stay_down(&mut self, id: &NodeId) {
+        if let Some(node) = self.get_mut(id) {
+            node.stays_down = true;
+        }
     }
 
     /// A process runs.

@@ -101,6 +101,20 @@ pub fn liveness(manifest: &Manifest) -> Check {
         && recovery.late_probes * 100 <= recovery.probes * LATE_PERCENT_MAX;
     let machine =
         format!("{} of {} probes of the machine were late", recovery.late_probes, recovery.probes);
+    // What else may have kept the cluster from serving, or the harness from seeing that it did.
+    let excused = manifest.exits.iter().find_map(|exit| {
+        let why = exit.excuse.as_ref()?;
+        Some(format!("node {} ended by no fault of its own: {why}", exit.node))
+    });
+    let breached = manifest.breaches.first().map(|breach| {
+        format!("answers of node {} could not be understood: see node-contract", breach.node)
+    });
+    if let Some(doubt) = excused.or(breached) {
+        let reason =
+            format!("no progress within {waited_s:.1} s of the last heal: {unmet}; but {doubt}");
+        return Check::new("liveness", CheckVerdict::Unknown, reason)
+            .with_evidence(json!(recovery));
+    }
     let (verdict, reason) = match is_fit {
         true => (
             CheckVerdict::Violation,
