@@ -179,7 +179,9 @@ impl Prepared {
                 interval: scenario.fault_interval.0,
                 duration: scenario.fault_duration.0,
             },
+            start_limit: scenario.start_limit.0,
             recovery_limit: scenario.recovery_limit.0,
+            durable: self.system.model.durable,
             timing: scenario.timing,
             workload,
         }

@@ -99,16 +99,16 @@ macro_rules! scenario_keys {
             pub timing: TimingKeys,
         }
 
-        /// A scenario with every default filled in.
+        /// A scenario with every default filled in. A record from before a key existed gets the
+        /// key's default.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct Resolved {
             $($(#[$doc])* pub $key: $ty,)*
             /// The seed of every random choice of workload and schedule; the harness draws one
             /// and puts it here when there is none.
-            #[serde(default)]
             pub seed: Option<u64>,
             /// Operations per second that all clients start together; null: closed loop.
-            #[serde(default)]
             pub rate: Option<f64>,
             /// Raft's timing.
             pub timing: Timing,
@@ -174,6 +174,8 @@ scenario_keys! {
     fault_duration: Span = Span(Duration::from_secs(2)),
     /// How long the workload runs before everything is healed. Default: 60s.
     time_limit: Span = Span(Duration::from_mins(1)),
+    /// How long the nodes may take from their first start until they serve. Default: 60s.
+    start_limit: Span = Span(Duration::from_mins(1)),
     /// How long the healed cluster may take to make progress again. Default: 30s.
     recovery_limit: Span = Span(Duration::from_secs(30)),
     /// How harness and nodes are joined. Default: `tcp`.
@@ -235,6 +237,7 @@ impl Resolved {
             ("fault_interval", self.fault_interval),
             ("fault_duration", self.fault_duration),
             ("time_limit", self.time_limit),
+            ("start_limit", self.start_limit),
             ("recovery_limit", self.recovery_limit),
         ] {
             if span.0.is_zero() {
@@ -364,7 +367,10 @@ mod tests {
             assert!(json.get(key).is_some(), "{key}");
         }
         assert_eq!(json.as_object().unwrap().len(), KEYS.len());
-        assert_eq!(serde_json::from_value::<Resolved>(json).unwrap(), resolved);
+        assert_eq!(serde_json::from_value::<Resolved>(json.clone()).unwrap(), resolved);
+        let mut older = json;
+        older.as_object_mut().unwrap().remove("start_limit");
+        assert_eq!(serde_json::from_value::<Resolved>(older).unwrap(), resolved);
     }
 
     #[test]

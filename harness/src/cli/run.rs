@@ -58,6 +58,9 @@ pub struct Arguments {
     /// How long the workload runs under faults [default: 60s].
     #[arg(long)]
     time_limit: Option<Span>,
+    /// How long the nodes may take from their first start until they serve [default: 60s].
+    #[arg(long)]
+    start_limit: Option<Span>,
     /// How long the healed cluster may take to make progress [default: 30s].
     #[arg(long)]
     recovery_limit: Option<Span>,
@@ -113,6 +116,7 @@ impl Arguments {
             fault_interval: self.fault_interval,
             fault_duration: self.fault_duration,
             time_limit: self.time_limit,
+            start_limit: self.start_limit,
             recovery_limit: self.recovery_limit,
             mode: self.mode,
             bug: self.bug.clone(),

@@ -88,10 +88,8 @@ pub enum Event {
         /// What it said.
         reply: Reply,
     },
-    /// A node sent a client something that is no answer of the contract. The try goes on.
+    /// A node sent something that is no answer of the contract.
     Breached {
-        /// The client.
-        client: ClientIndex,
         /// The node.
         node: NodeId,
         /// What came, and what would be right.

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// How long nodes may take from their first start until they serve.
-pub const START: Duration = Duration::from_secs(60);
-
 /// Pause of a client before it tries again where it was refused, at least and (exclusive) at most.
 pub const RETRY_PAUSE_MS: std::ops::Range<u64> = 5..25;
 

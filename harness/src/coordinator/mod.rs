@@ -51,8 +51,13 @@ pub struct Plan {
     pub faults: Vec<&'static FaultKind>,
     /// How long the workload runs under faults, and how often they come.
     pub pace: Pace,
+    /// How long the nodes may take from their first start until they serve.
+    pub start_limit: Duration,
     /// How long the healed cluster may take to make progress.
     pub recovery_limit: Duration,
+    /// Whether a node that ended by itself may be started again: its system promises that state
+    /// survives. Where it does not, the harness would make it forget what it never vowed to keep.
+    pub durable: bool,
     /// The nodes' timing.
     pub timing: Timing,
     /// What clients do.
@@ -62,7 +67,9 @@ pub struct Plan {
 /// Decides what happens in a run.
 pub struct Coordinator {
     time_limit: Nanos,
+    start_limit: Duration,
     recovery_limit: Nanos,
+    durable: bool,
     timing: Timing,
     workload: Box<dyn Workload>,
     nodes: Nodes,
@@ -94,7 +101,9 @@ impl Coordinator {
     pub fn new(plan: Plan) -> Self {
         Coordinator {
             time_limit: nanos(plan.pace.length),
+            start_limit: plan.start_limit,
             recovery_limit: nanos(plan.recovery_limit),
+            durable: plan.durable,
             timing: plan.timing,
             nodes: Nodes::new(&plan.nodes),
             clients: Clients::new(plan.seed, plan.clients, plan.nodes, plan.op_timeout, plan.rate),
@@ -109,7 +118,7 @@ impl Coordinator {
     /// Begins: starts all nodes.
     pub fn begin(&mut self, now: Nanos) -> Vec<Action> {
         let mut out = Vec::new();
-        self.phase = Phase::Starting { until: now.saturating_add(nanos(limits::START)) };
+        self.phase = Phase::Starting { until: now.saturating_add(nanos(self.start_limit)) };
         self.nodes.start_missing(&mut out);
         out
     }
@@ -176,7 +185,7 @@ impl Coordinator {
                     self.breached(node, what, out);
                 }
             }
-            Event::Breached { node, what, .. } => self.breached(node, what, out),
+            Event::Breached { node, what } => self.breached(node, what, out),
             Event::TryEnded { client, msg_id, sent, why } => {
                 let workload = self.workload.as_mut();
                 self.clients.try_ended(client, msg_id, sent, &why, now, workload, out);
@@ -239,6 +248,9 @@ impl Coordinator {
                 self.nodes.start_if_free(&node, out);
             }
             return;
+        }
+        if !self.durable {
+            self.nodes.stay_down(&node);
         }
         let foreign_kill = matches!(status, ExitStatus::Signal { signal: 9, .. }).then(|| {
             "it died of a SIGKILL that the harness did not send (out of memory?)".to_owned()

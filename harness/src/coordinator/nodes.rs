@@ -40,6 +40,8 @@ pub struct Node {
     stops_asked: BTreeSet<FaultId>,
     /// It was told to go on, which nobody has confirmed yet.
     continuing: bool,
+    /// Whether it is never started again.
+    stays_down: bool,
 }
 
 /// What a node's process does.
@@ -70,6 +72,7 @@ impl Nodes {
                 struck_by: BTreeSet::new(),
                 stops_asked: BTreeSet::new(),
                 continuing: false,
+                stays_down: false,
             })
             .collect();
         Nodes { nodes }
@@ -132,6 +135,13 @@ impl Nodes {
     pub fn start_if_free(&mut self, id: &NodeId, out: &mut Vec<Action>) {
         if let Some(node) = self.get_mut(id) {
             node.start_if_free(out);
+        }
+    }
+
+    /// This node is never started again.
+    pub fn stay_down(&mut self, id: &NodeId) {
+        if let Some(node) = self.get_mut(id) {
+            node.stays_down = true;
         }
     }
 
@@ -261,7 +271,8 @@ impl Nodes {
 impl Node {
     /// Starts it if it is not there and not held down; returns whether.
     fn start_if_free(&mut self, out: &mut Vec<Action>) -> bool {
-        let is_free = self.process == Process::None && self.killed_by.is_empty();
+        let is_free =
+            self.process == Process::None && self.killed_by.is_empty() && !self.stays_down;
         if is_free {
             self.process = Process::Starting;
             out.push(Action::Start { node: self.id.clone(), incarnation: self.incarnation });

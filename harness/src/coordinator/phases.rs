@@ -108,8 +108,8 @@ impl Coordinator {
                 }
                 (now >= *until).then(|| {
                     let why = format!(
-                        "the cluster did not serve within {} s of its first start: {}",
-                        limits::START.as_secs(),
+                        "the cluster did not serve within {:?} of its first start: {}",
+                        self.start_limit,
                         self.why_not_serving()
                     );
                     self.begin_stop(now, Ending::NeverServed(why), out)

@@ -159,7 +159,7 @@ impl ClientTask {
         const SHOWN_CHARS: usize = 200;
         let shown: String = line.chars().take(SHOWN_CHARS).collect();
         let what = format!("{node} sent {what}: {shown}");
-        let event = Event::Breached { client: self.index, node: node.clone(), what };
+        let event = Event::Breached { node: node.clone(), what };
         // The loop that would hear it is gone only when the run is over.
         let _ = self.events.send(event).await;
     }

@@ -122,6 +122,12 @@ fn why_not_told(manifest: &Manifest, recovery: &Recovery) -> Option<String> {
     if let Some(exit) = manifest.exits.iter().find(|exit| exit.excuse.is_some()) {
         return Some(format!("node {} was missing through no fault of its own", exit.node));
     }
+    if let Some(breach) = manifest.breaches.first() {
+        return Some(format!(
+            "answers of node {} could not be understood: see node-contract",
+            breach.node
+        ));
+    }
     let scenario = &manifest.scenario;
     let timeout = Duration::from_millis(scenario.timing.election_timeout_ms_max);
     let least = timeout
