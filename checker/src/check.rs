@@ -185,12 +185,14 @@ fn judge_register(
         && key.calls.iter().any(|call| !call.required)
         && key.calls.iter().any(|call| matches!(call.op, RegisterOp::NotEqual(_)))
     {
-        // Most histories need no helpers, and with them all stay open to the end.
-        let mut calls = key.calls.clone();
-        models::Register::refine_for(&mut calls, key.model.initial_number(), Helpers::LeftOut);
-        let options = Options { with_order: false, foresight: true };
-        if let Found::Valid(_) = search(&key.model, &calls, options, meter)? {
-            return Ok(KeyVerdict::Valid(Method::Search));
+        // Most histories need no helpers, and with all of them many calls stay open to the end.
+        for helpers in [Helpers::LeftOut, Helpers::Unseen] {
+            let mut calls = key.calls.clone();
+            models::Register::refine_for(&mut calls, key.model.initial_number(), helpers);
+            let options = Options { with_order: false, foresight: true };
+            if let Found::Valid(_) = search(&key.model, &calls, options, meter)? {
+                return Ok(KeyVerdict::Valid(Method::Search));
+            }
         }
     }
     judge_by_search(key, methods, meter)

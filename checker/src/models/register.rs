@@ -65,11 +65,13 @@ impl Register {
 /// other value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Helpers {
-    /// They stay: what is found is exact.
-    Kept,
     /// They are left out: there are far fewer open calls, and `valid` is still right, as nothing
     /// says that they happened.
     LeftOut,
+    /// Those stay whose value nobody saw, which are all alike; `valid` is still right.
+    Unseen,
+    /// All stay: what is found is exact.
+    Kept,
 }
 
 impl Register {
@@ -168,7 +170,7 @@ fn limit_usefulness(calls: &mut Vec<Call<RegisterOp>>, helpers: Helpers) {
         return;
     }
     let failed = match helpers {
-        Helpers::Kept => FailedCas::gather(calls),
+        Helpers::Unseen | Helpers::Kept => FailedCas::gather(calls),
         Helpers::LeftOut => FailedCas::default(),
     };
     // The last position at which an observation may need each value. Completions count, not
@@ -180,14 +182,17 @@ fn limit_usefulness(calls: &mut Vec<Call<RegisterOp>>, helpers: Helpers) {
             *until = call.until.max(*until);
         }
     }
-    let last_need = |seen_until: &FxHashMap<u32, u32>, op: RegisterOp| match op {
-        RegisterOp::Write(value) => {
-            failed.last_on_other_than(value).max(seen_until.get(&value).copied().unwrap_or(0))
+    let last_need = |seen_until: &FxHashMap<u32, u32>, op: RegisterOp| {
+        let (value, failed) = match op {
+            RegisterOp::Write(value) => (value, failed.last_on_other_than(value)),
+            RegisterOp::Cas(expected, value) => (value, failed.last_on(expected)),
+            RegisterOp::Read(_) | RegisterOp::NotEqual(_) => return 0,
+        };
+        match seen_until.get(&value) {
+            Some(&seen) if helpers == Helpers::Unseen => seen,
+            Some(&seen) => seen.max(failed),
+            None => failed,
         }
-        RegisterOp::Cas(expected, value) => {
-            failed.last_on(expected).max(seen_until.get(&value).copied().unwrap_or(0))
-        }
-        RegisterOp::Read(_) | RegisterOp::NotEqual(_) => 0,
     };
     // A cas of unknown outcome needs its expected value for as long as it may be needed itself.
     loop {

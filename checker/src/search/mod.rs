@@ -61,6 +61,9 @@ pub(crate) struct Stuck {
     pub(crate) foresaw: bool,
 }
 
+/// How many possible states a message shows.
+const STATES_SHOWN_MAX: usize = 4;
+
 /// What a search is to do besides deciding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
@@ -70,86 +73,113 @@ pub(crate) struct Options {
     pub(crate) foresight: bool,
 }
 
-/// How many possible states a message shows.
-const STATES_SHOWN_MAX: usize = 4;
+/// How many equal calls of unknown outcome are open at once at first. One alone would leave no
+/// choice of when to use it; more than a few are next to never needed.
+const EQUALS_AT_FIRST: usize = 3;
 
 /// Decides whether the calls, in the order of their invocations, have a linearization.
+///
+/// Of many equal calls of unknown outcome, only some are let into the window at first. A
+/// linearization without the others is one; where there is none, all are let in.
 pub(crate) fn search<M: Model>(
     model: &M,
     calls: &[Call<M::Op>],
     options: Options,
     meter: &mut Meter<'_>,
 ) -> Result<Found, Exhausted> {
-    let (events, slots) = schedule(calls);
-    meter.hold((events.capacity() * size_of::<Happening>()) as u64)?;
-    match slots.div_ceil(64) {
-        0 | 1 => Window::<M, [u64; 1]>::new(model, calls, slots, options).run(&events, meter),
-        2..=4 => Window::<M, [u64; 4]>::new(model, calls, slots, options).run(&events, meter),
-        _ => Window::<M, Box<[u64]>>::new(model, calls, slots, options).run(&events, meter),
+    let events = schedule(calls);
+    meter.hold(size_of_val(&events[..]) as u64)?;
+    match search_within(model, calls, &events, options, EQUALS_AT_FIRST, meter)? {
+        (Found::Stuck(_), true) => {
+            search_within(model, calls, &events, options, usize::MAX, meter).map(|(found, _)| found)
+        }
+        (found, _) => Ok(found),
     }
 }
 
-/// One event of the window: a call opens or closes its slot.
+/// Searches with as many slots as it takes; also says whether calls were kept out of the window.
+fn search_within<M: Model>(
+    model: &M,
+    calls: &[Call<M::Op>],
+    events: &[Happening],
+    options: Options,
+    equals_max: usize,
+    meter: &mut Meter<'_>,
+) -> Result<(Found, bool), Exhausted> {
+    let job = Job { model, calls, options, equals_max };
+    if let Some(found) = Window::<M, [u64; 1]>::new(job, 1).run(events, meter)? {
+        return Ok(found);
+    }
+    let mut words = 4;
+    loop {
+        if let Some(found) = Window::<M, Box<[u64]>>::new(job, words).run(events, meter)? {
+            return Ok(found);
+        }
+        words *= 4;
+    }
+}
+
+/// One event of the window: a call opens or closes.
 #[derive(Clone, Copy, Debug)]
 struct Happening {
     call: u32,
-    slot: u32,
     opens: bool,
 }
 
-/// The events in order, each with the slot of its call, and how many slots there are. A slot is
-/// used again once its call is closed.
-fn schedule<Op>(calls: &[Call<Op>]) -> (Vec<Happening>, usize) {
-    // Sorting numbers is much faster than sorting tuples: position, then closing by completion or
-    // opening before closing by uselessness, then the call.
+/// The events in order.
+fn schedule<Op>(calls: &[Call<Op>]) -> Vec<Happening> {
+    // Position, then opening, closing by completion, closing for want of use; then the call.
     let mut keys: Vec<(u64, u32)> = Vec::with_capacity(calls.len() * 2);
     for (index, call) in calls.iter().enumerate() {
         keys.push((u64::from(call.invoked) << 2, index as u32));
         if call.until != u32::MAX {
-            keys.push((
-                u64::from(call.until) << 2 | 1 | u64::from(!call.required) << 1,
-                index as u32,
-            ));
+            let kind = if call.required { 1 } else { 3 };
+            keys.push((u64::from(call.until) << 2 | kind, index as u32));
         }
     }
     keys.sort_unstable();
-    let mut events = Vec::with_capacity(keys.len());
-    let mut slot_of = vec![u32::MAX; calls.len()];
-    let mut vacant = Vec::new();
-    let mut slots = 0;
-    for (key, call) in keys {
-        let opens = key & 1 == 0;
-        let slot = if opens {
-            let slot = vacant.pop().unwrap_or_else(|| {
-                slots += 1;
-                slots - 1
-            });
-            slot_of[call as usize] = slot;
-            slot
-        } else {
-            let slot = slot_of[call as usize];
-            assert!(slot != u32::MAX, "a call closes after it opened");
-            vacant.push(slot);
-            slot
-        };
-        events.push(Happening { call, slot, opens });
-    }
-    (events, slots as usize)
+    keys.into_iter().map(|(key, call)| Happening { call, opens: key & 1 == 0 }).collect()
 }
 
-/// The open calls and the frontier over them.
-struct Window<'a, M: Model, B: Bits> {
+/// What a window works on.
+struct Job<'a, M: Model> {
     model: &'a M,
     calls: &'a [Call<M::Op>],
     options: Options,
+    /// How many equal calls of unknown outcome may be open at once.
+    equals_max: usize,
+}
+
+impl<M: Model> Clone for Job<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Model> Copy for Job<'_, M> {}
+
+/// A call without a slot: not open, or kept out.
+const NO_SLOT: u32 = u32::MAX;
+
+/// The open calls and the frontier over them.
+struct Window<'a, M: Model, B: Bits> {
+    job: Job<'a, M>,
     foresaw: bool,
+    /// The slot of each call.
+    slot_of: Vec<u32>,
     /// The call in each slot (stale where the slot is vacant).
     slots: Vec<u32>,
+    vacant: Vec<u32>,
+    /// Open calls that were kept out, as there were enough equal ones.
+    kept_out: Vec<u32>,
+    any_kept_out: bool,
     /// For each slot, the open equal calls that must take effect before its own.
     before: Vec<B>,
     open: B,
     observers: B,
     overwriters: B,
+    /// Open calls that need not happen.
+    optional: B,
     /// Open calls that must happen and apply in any state.
     hideable: B,
     words: usize,
@@ -157,77 +187,105 @@ struct Window<'a, M: Model, B: Bits> {
     /// Reused by every completion.
     seen: Antichain<M::State, B>,
     goals: Antichain<M::State, B>,
+    bytes_events: u64,
     bytes_told: u64,
 }
 
 impl<'a, M: Model, B: Bits> Window<'a, M, B> {
-    fn new(model: &'a M, calls: &'a [Call<M::Op>], slots: usize, options: Options) -> Self {
-        let words = slots.div_ceil(64).max(1);
+    fn new(job: Job<'a, M>, words: usize) -> Self {
         let none = B::empty(words);
         let mut frontier = Antichain::new();
         let first = Config {
-            state: model.initial(),
+            state: job.model.initial(),
             done: none.clone(),
             free: none.clone(),
             trail: Trail::default(),
         };
         frontier.insert(first, &none);
+        let slots = words as u32 * 64;
         Window {
-            model,
-            calls,
-            options,
+            job,
             foresaw: false,
-            slots: vec![u32::MAX; slots],
-            before: vec![none.clone(); slots],
+            slot_of: vec![NO_SLOT; job.calls.len()],
+            slots: vec![NO_SLOT; slots as usize],
+            vacant: (0..slots).rev().collect(),
+            kept_out: Vec::new(),
+            any_kept_out: false,
+            before: vec![none.clone(); slots as usize],
             open: none.clone(),
             observers: none.clone(),
             overwriters: none.clone(),
+            optional: none.clone(),
             hideable: none,
             words,
             frontier,
             seen: Antichain::new(),
             goals: Antichain::new(),
+            bytes_events: 0,
             bytes_told: 0,
         }
     }
 
-    fn run(mut self, events: &[Happening], meter: &mut Meter<'_>) -> Result<Found, Exhausted> {
-        let bytes_events = size_of_val(events) as u64;
+    fn call(&self, index: u32) -> &'a Call<M::Op> {
+        &self.job.calls[index as usize]
+    }
+
+    /// Reads the events. `None` if more calls are open at once than there are slots.
+    fn run(
+        mut self,
+        events: &[Happening],
+        meter: &mut Meter<'_>,
+    ) -> Result<Option<(Found, bool)>, Exhausted> {
+        self.bytes_events = (size_of_val(events) + size_of_val(&self.slot_of[..])) as u64;
         for event in events {
             meter.step()?;
+            let slot = self.slot_of[event.call as usize];
             if event.opens {
-                self.open(event.call, event.slot as usize);
-            } else if !self.close(event.call, event.slot as usize, bytes_events, meter)? {
-                return Ok(Found::Stuck(self.stuck(event.call)));
+                if !self.open(event.call) {
+                    return Ok(None);
+                }
+            } else if slot == NO_SLOT {
+                self.kept_out.retain(|&call| call != event.call);
+            } else if !self.close(event.call, slot as usize, meter)? {
+                let stuck = self.stuck(event.call);
+                return Ok(Some((Found::Stuck(stuck), self.any_kept_out)));
             }
         }
-        let order = self.options.with_order.then(|| {
+        let order = self.job.options.with_order.then(|| {
             let last = self.frontier.iter().next().expect("a frontier that was not found empty");
             self.finish(last).order()
         });
-        Ok(Found::Valid(order))
+        Ok(Some((Found::Valid(order), self.any_kept_out)))
     }
 
-    /// A call is invoked.
-    fn open(&mut self, index: u32, slot: usize) {
-        let call = &self.calls[index as usize];
+    /// A call is invoked. Returns whether there was a slot for it.
+    fn open(&mut self, index: u32) -> bool {
+        let call = self.call(index);
+        let effect = self.job.model.effect(&call.op);
+        if !call.required && self.equals_open(call) >= self.job.equals_max {
+            self.kept_out.push(index);
+            self.any_kept_out = true;
+            return true;
+        }
+        let Some(slot) = self.vacant.pop() else { return false };
+        self.slot_of[index as usize] = slot;
+        let slot = slot as usize;
         self.slots[slot] = index;
         self.open.insert(slot);
         self.before[slot] = B::empty(self.words);
-        let effect = self.model.effect(&call.op);
         if effect == Effect::Observe {
             self.observers.insert(slot);
-            let (model, with_order) = (self.model, self.options.with_order);
+            let Job { model, options, .. } = self.job;
             for config in self.frontier.iter_mut() {
                 if model.step(&config.state, &call.op).is_some() {
                     config.done.insert(slot);
-                    if with_order {
+                    if options.with_order {
                         config.trail =
                             config.trail.then(Entry::Placed { call: index, overwrites: false });
                     }
                 }
             }
-            return;
+            return true;
         }
         if effect == Effect::Overwrite {
             self.overwriters.insert(slot);
@@ -236,23 +294,36 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
             self.hideable.insert(slot);
         }
         if !call.required {
+            self.optional.insert(slot);
             for config in self.frontier.iter_mut() {
                 config.free.insert(slot);
             }
         }
         self.rank_among_equals(index, slot);
+        true
+    }
+
+    /// How many equal calls of unknown outcome are open.
+    fn equals_open(&self, call: &Call<M::Op>) -> usize {
+        let mut count = 0;
+        for word in 0..self.words {
+            count += Slots::of(self.optional.words()[word], word)
+                .filter(|&slot| self.call(self.slots[slot]).op == call.op)
+                .count();
+        }
+        count
     }
 
     /// Finds the open calls equal to a new one, and who goes first.
     fn rank_among_equals(&mut self, index: u32, slot: usize) {
-        let call = &self.calls[index as usize];
+        let call = self.call(index);
         for word in 0..self.words {
             let others = self.open.words()[word] & !self.observers.words()[word];
             for other in Slots::of(others, word) {
                 if other == slot {
                     continue;
                 }
-                let equal = &self.calls[self.slots[other] as usize];
+                let equal = self.call(self.slots[other]);
                 if equal.op != call.op {
                     continue;
                 }
@@ -268,17 +339,11 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
     }
 
     /// A call completes, or is of no more use. Returns whether a configuration is left.
-    fn close(
-        &mut self,
-        index: u32,
-        slot: usize,
-        bytes_events: u64,
-        meter: &mut Meter<'_>,
-    ) -> Result<bool, Exhausted> {
+    fn close(&mut self, index: u32, slot: usize, meter: &mut Meter<'_>) -> Result<bool, Exhausted> {
         let mut frontier = mem::replace(&mut self.frontier, Antichain::new());
         let mut goals = mem::replace(&mut self.goals, Antichain::new());
         let mut seen = mem::replace(&mut self.seen, Antichain::new());
-        let required = self.calls[index as usize].required;
+        let required = self.call(index).required;
         for config in frontier.drain() {
             // What may have happened unseen may also happen now, to be seen later.
             if config.free.has(slot) && required {
@@ -311,7 +376,7 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
                         seen.insert(next, &self.observers);
                     }
                 }
-                self.account(bytes_events, seen.places() + goals.places(), meter)?;
+                self.account(seen.places() + goals.places(), meter)?;
             }
             place += 1;
         }
@@ -325,7 +390,36 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
         self.frontier = goals;
         self.goals = frontier;
         self.vacate(slot);
+        self.forget_used();
         Ok(true)
+    }
+
+    /// Lets go of calls of unknown outcome that have happened in every configuration, and lets
+    /// equal ones in that were kept out.
+    fn forget_used(&mut self) {
+        for word in 0..self.words {
+            let mut used = self.optional.words()[word];
+            for config in self.frontier.iter() {
+                if used == 0 {
+                    break;
+                }
+                used &= config.done.words()[word];
+            }
+            for slot in Slots::of(used, word) {
+                let index = self.slots[slot];
+                for config in self.frontier.iter_mut() {
+                    config.done.remove(slot);
+                }
+                self.vacate(slot);
+                let op = &self.call(index).op;
+                let next = self.kept_out.iter().position(|&other| self.call(other).op == *op);
+                if let Some(next) = next {
+                    let next = self.kept_out.swap_remove(next);
+                    let opened = self.open(next);
+                    assert!(opened, "a slot has just been vacated");
+                }
+            }
+        }
     }
 
     /// Takes a configuration in which the closing call has taken effect or needs not.
@@ -336,7 +430,7 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
         slot: usize,
         goals: &mut Antichain<M::State, B>,
     ) {
-        if self.options.with_order && config.free.has(slot) && self.calls[index as usize].required {
+        if self.job.options.with_order && config.free.has(slot) && self.call(index).required {
             config.trail = config.trail.then(Entry::Hidden { call: index });
         }
         config.done.remove(slot);
@@ -356,9 +450,8 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
             return None;
         }
         let index = self.slots[slot];
-        let state = self.model.step(&config.state, &self.calls[index as usize].op)?;
-        if self.options.foresight && !self.model.viable(&state, self.calls[closing as usize].until)
-        {
+        let state = self.job.model.step(&config.state, &self.call(index).op)?;
+        if self.job.options.foresight && !self.job.model.viable(&state, self.call(closing).until) {
             self.foresaw = true;
             return None;
         }
@@ -371,7 +464,7 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
         next.done.insert(slot);
         next.free.remove(slot);
         let overwrites = self.overwriters.has(slot);
-        if self.options.with_order {
+        if self.job.options.with_order {
             next.trail = next.trail.then(Entry::Placed { call: index, overwrites });
         }
         for word in 0..self.words {
@@ -382,9 +475,9 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
             let waiting = self.observers.words()[word] & !next.done.words()[word];
             for observer in Slots::of(waiting, word) {
                 let call = self.slots[observer];
-                if self.model.step(&next.state, &self.calls[call as usize].op).is_some() {
+                if self.job.model.step(&next.state, &self.call(call).op).is_some() {
                     next.done.insert(observer);
-                    if self.options.with_order {
+                    if self.job.options.with_order {
                         next.trail = next.trail.then(Entry::Placed { call, overwrites: false });
                     }
                 }
@@ -395,18 +488,18 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
 
     /// The open calls that the one in `slot` depends on, directly or through others.
     fn relevant_to(&self, slot: usize) -> B {
-        if !self.model.some_commute() {
+        if !self.job.model.some_commute() {
             return self.open.clone();
         }
         let mut relevant = B::empty(self.words);
         relevant.insert(slot);
         let mut queue = vec![slot];
         while let Some(slot) = queue.pop() {
-            let op = &self.calls[self.slots[slot] as usize].op;
+            let op = &self.call(self.slots[slot]).op;
             for word in 0..self.words {
                 let rest = self.open.words()[word] & !relevant.words()[word];
                 for other in Slots::of(rest, word) {
-                    if !self.model.commutes(op, &self.calls[self.slots[other] as usize].op) {
+                    if !self.job.model.commutes(op, &self.call(self.slots[other]).op) {
                         relevant.insert(other);
                         queue.push(other);
                     }
@@ -417,6 +510,9 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
     }
 
     fn vacate(&mut self, slot: usize) {
+        self.slot_of[self.slots[slot] as usize] = NO_SLOT;
+        self.vacant.push(slot as u32);
+        self.optional.remove(slot);
         self.open.remove(slot);
         self.observers.remove(slot);
         self.overwriters.remove(slot);
@@ -426,15 +522,10 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
         }
     }
 
-    fn account(
-        &mut self,
-        bytes_events: u64,
-        places: usize,
-        meter: &mut Meter<'_>,
-    ) -> Result<(), Exhausted> {
-        let heap = if self.words > 4 { self.words * 16 } else { 0 };
+    fn account(&mut self, places: usize, meter: &mut Meter<'_>) -> Result<(), Exhausted> {
+        let heap = if self.words > 1 { self.words * 16 } else { 0 };
         let each = size_of::<Config<M::State, B>>() + heap + 16;
-        let bytes = bytes_events + (places * each) as u64;
+        let bytes = self.bytes_events + (places * each) as u64;
         // Telling every byte would cost more than it is worth.
         if bytes.abs_diff(self.bytes_told) > 1 << 16 {
             self.bytes_told = bytes;
@@ -450,7 +541,7 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
             let free = config.free.words()[word] & self.open.words()[word];
             for slot in Slots::of(free, word) {
                 let call = self.slots[slot];
-                if self.calls[call as usize].required {
+                if self.call(call).required {
                     trail = trail.then(Entry::Hidden { call });
                 }
             }
@@ -461,7 +552,7 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
     fn stuck(&self, call: u32) -> Stuck {
         let mut states: Vec<String> = Vec::new();
         for config in self.frontier.iter() {
-            let state = self.model.describe(&config.state);
+            let state = self.job.model.describe(&config.state);
             if !states.contains(&state) {
                 if states.len() == STATES_SHOWN_MAX {
                     states.push("…".to_owned());
@@ -470,6 +561,6 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
                 states.push(state);
             }
         }
-        Stuck { call, position: self.calls[call as usize].until, states, foresaw: self.foresaw }
+        Stuck { call, position: self.call(call).until, states, foresaw: self.foresaw }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Sorting gives one linearization of many. A failed cas needs a moment at which its value was
 //! not there; where that linearization leaves it none, another block, which real time lets stand
-//! there, is put right behind the value's own. This is a heuristic: what it finds is checked, and
-//! when it finds nothing that means nothing.
+//! there, is put right behind the value's own; or else a write of unknown outcome that nobody saw
+//! the value of, which may have happened just there. This is a heuristic: what it finds is checked,
+//! and when it finds nothing that means nothing.
 
 use super::timeline::Timeline;
-use super::{Block, Clusters, begun, done};
+use super::{Block, Clusters, NEVER, NONE, begun, done};
 use crate::models::RegisterOp;
 
 /// How often the whole is tried again.
@@ -22,7 +23,7 @@ pub(super) fn repair(
     timeline: &mut Timeline,
 ) -> bool {
     // Where each block stands, by the value at its head, and the head of each value's block.
-    let mut head_of = vec![u32::MAX; clusters.clusters.len()];
+    let mut head_of = vec![NONE; clusters.clusters.len()];
     let mut misfits: Vec<u32> = timeline.misfits(clusters).collect();
     if misfits.is_empty() {
         return true;
@@ -32,8 +33,9 @@ pub(super) fn repair(
             head_of[value as usize] = block.head;
         }
     }
+    let mut unseen = unseen_writes(clusters);
     for _ in 0..ROUNDS_MAX {
-        let moves = plan(clusters, blocks, &head_of, &misfits);
+        let moves = plan(clusters, blocks, &head_of, &misfits, &mut unseen);
         if moves.is_empty() {
             return false;
         }
@@ -48,14 +50,43 @@ pub(super) fn repair(
     false
 }
 
-/// A block that is to stand right behind another one; both by their places.
+/// A block that is to stand right behind another one.
 struct Move {
-    block: usize,
+    block: Mover,
+    /// By its place.
     behind: usize,
 }
 
+/// Who is to move.
+#[derive(Clone, Copy)]
+enum Mover {
+    /// The block at a place.
+    Placed(usize),
+    /// A block that was left out so far.
+    New(Block),
+}
+
+/// Writes of unknown outcome whose value nobody saw, the first invoked last.
+fn unseen_writes(clusters: &Clusters<'_>) -> Vec<Block> {
+    let unseen = clusters.calls.iter().filter_map(|call| match call.op {
+        RegisterOp::Write(value) if !call.required && !clusters.cluster(value).needed => {
+            Some(Block { head: value, done_first: NEVER, begun_last: begun(call) })
+        }
+        _ => None,
+    });
+    let mut unseen: Vec<Block> = unseen.collect();
+    unseen.reverse();
+    unseen
+}
+
 /// For each failed cas that does not fit, a block to put behind that of its value.
-fn plan(clusters: &Clusters<'_>, blocks: &[Block], head_of: &[u32], misfits: &[u32]) -> Vec<Move> {
+fn plan(
+    clusters: &Clusters<'_>,
+    blocks: &[Block],
+    head_of: &[u32],
+    misfits: &[u32],
+    unseen: &mut Vec<Block>,
+) -> Vec<Move> {
     let mut place_of = vec![usize::MAX; clusters.clusters.len()];
     for (place, block) in blocks.iter().enumerate() {
         place_of[block.head as usize] = place;
@@ -74,7 +105,7 @@ fn plan(clusters: &Clusters<'_>, blocks: &[Block], head_of: &[u32], misfits: &[u
         let call = clusters.call(misfit);
         let RegisterOp::NotEqual(value) = call.op else { continue };
         // Nothing can come between the value and the cas that took it.
-        if clusters.next_of(value).is_some() || head_of[value as usize] == u32::MAX {
+        if clusters.next_of(value).is_some() || head_of[value as usize] == NONE {
             continue;
         }
         let behind = place_of[head_of[value as usize] as usize];
@@ -97,13 +128,27 @@ fn plan(clusters: &Clusters<'_>, blocks: &[Block], head_of: &[u32], misfits: &[u
             // A value that nobody saw is missed by the fewest.
             .min_by_key(|&place| {
                 let head = clusters.cluster(blocks[place].head);
-                (head.consumer != super::NONE, head.read_done_first != super::NONE)
+                (head.consumer != NONE, head.read_done_first != NONE)
             });
-        if let Some(block) = candidate {
-            taken[block] = true;
-            taken[behind] = true;
-            moves.push(Move { block, behind });
+        if taken[behind] {
+            continue;
         }
+        let block = match candidate {
+            Some(place) => {
+                taken[place] = true;
+                Mover::Placed(place)
+            }
+            // Any that was invoked in time will do, as it completes never.
+            None => match unseen.last().filter(|block| block.begun_last < end) {
+                Some(&block) => {
+                    unseen.pop();
+                    Mover::New(block)
+                }
+                None => continue,
+            },
+        };
+        taken[behind] = true;
+        moves.push(Move { block, behind });
     }
     moves
 }
@@ -124,19 +169,22 @@ fn fits_behind(blocks: &[Block], latest: &[u32], place: usize, behind: usize) ->
 /// The blocks in their new order, as far as the moves agree with one another and with real time.
 fn apply(blocks: &[Block], moves: &[Move]) -> Vec<Block> {
     let mut leaves = vec![false; blocks.len()];
-    let mut arrives = vec![usize::MAX; blocks.len()];
+    let mut arrives: Vec<Option<Block>> = vec![None; blocks.len()];
     for step in moves {
-        leaves[step.block] = true;
-        arrives[step.behind] = step.block;
+        arrives[step.behind] = Some(match step.block {
+            Mover::Placed(place) => {
+                leaves[place] = true;
+                blocks[place]
+            }
+            Mover::New(block) => block,
+        });
     }
     let mut moved = Vec::with_capacity(blocks.len());
     for (place, block) in blocks.iter().enumerate() {
         if !leaves[place] {
             moved.push(*block);
         }
-        if arrives[place] != usize::MAX {
-            moved.push(blocks[arrives[place]]);
-        }
+        moved.extend(arrives[place]);
     }
     let mut latest = 0;
     let in_time = moved.iter().all(|block| {
