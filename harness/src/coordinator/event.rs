@@ -139,8 +139,13 @@ pub enum Event {
 pub enum Report {
     /// Nobody listens, or no answer.
     Silent,
-    /// It answers, but offers no `status`.
-    Unsupported,
+    /// It is there, but offers no `status`.
+    Plain {
+        /// Whether it has served a read.
+        serves: bool,
+    },
+    /// It speaks this other version of the node contract.
+    OtherVersion(u32),
     /// Its view of itself.
     Status(Status),
 }

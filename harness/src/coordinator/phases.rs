@@ -100,6 +100,9 @@ impl Coordinator {
     fn next_phase(&mut self, now: Nanos, out: &mut Vec<Action>) -> Option<Phase> {
         match &self.phase {
             Phase::Starting { until } => {
+                if let Some(why) = self.speaks_otherwise() {
+                    return Some(self.begin_stop(now, Ending::NeverServed(why), out));
+                }
                 if self.serves() {
                     out.push(Action::Note(Note::WorkloadBegan));
                     self.faults.begin(now);
@@ -190,19 +193,34 @@ impl Coordinator {
         Phase::Finished
     }
 
-    /// Whether a leader is known to most, or, where nodes offer no status, all of them answer.
+    /// Whether a leader is known to most, or, where nodes offer no status, all of them are there and
+    /// one has served a read.
     fn serves(&self) -> bool {
         let reports = || self.nodes.iter().map(|node| &node.report);
         if reports().any(|report| *report == Report::Silent) {
             return false;
         }
         let offers_status = reports().any(|report| matches!(report, Report::Status(_)));
-        let Some(at) = self.nodes.leader() else { return !offers_status };
+        let Some(at) = self.nodes.leader() else {
+            return !offers_status && reports().any(|r| *r == Report::Plain { serves: true });
+        };
         let leader = self.nodes.iter().nth(at).map(|node| &node.id);
         let named = || self.nodes.statuses().filter_map(|(_, status)| status.leader.as_ref());
         // To name the leader is optional; nodes that never do are taken by its word.
         let followers = named().filter(|&named| Some(named) == leader).count();
         named().next().is_none() || followers * 2 > self.nodes.statuses().count()
+    }
+
+    /// A node that speaks another version of the contract, in a sentence.
+    fn speaks_otherwise(&self) -> Option<String> {
+        self.nodes.iter().find_map(|node| match node.report {
+            Report::OtherVersion(version) => Some(format!(
+                "node {} speaks version {version} of the node contract, this program version {}",
+                node.id,
+                protocol::PROTOCOL_VERSION
+            )),
+            _ => None,
+        })
     }
 
     fn why_not_serving(&self) -> String {
@@ -213,7 +231,7 @@ impl Coordinator {
             .map(|node| node.id.to_string())
             .collect();
         match silent.is_empty() {
-            true => "no leader was elected".to_owned(),
+            true => "all nodes answer, but none says that it leads, or serves a read".to_owned(),
             false => format!("no answer at the client address of {}", silent.join(", ")),
         }
     }

@@ -110,7 +110,7 @@ impl Wait {
                 self.served
             ));
         }
-        if nodes.iter().any(|node| matches!(node.report, Report::Unsupported)) {
+        if nodes.iter().any(|node| matches!(node.report, Report::Plain { .. })) {
             return unmet;
         }
         if nodes.leader().is_none() {
