@@ -1,58 +1,81 @@
 //! `drop`: each message on a set of links between nodes is lost with a probability.
 
-use protocol::NodeId;
 use serde_json::json;
 use workloads::random::Draw;
 
-use super::targets::names;
+use super::targets::{choose, names};
 use super::{Assumption, Deed, FaultKind, Plan, Skip, View};
 use crate::net::Effect;
 
 /// The probabilities that are drawn from, in percent.
-const PERCENT: std::ops::Range<u64> = 5..60;
+const PERCENT: std::ops::Range<u64> = 10..60;
 
-/// Which links lose messages differs from time to time.
-pub const KINDS: &[&FaultKind] = &[&FaultKind {
-    name: "drop",
-    group: "drop",
-    summary: "lose messages with a probability, on all links, on one node's, or on a random half",
-    breaks: Some(Assumption::LossyPeers),
-    plan,
-}];
+/// All links, those of one node, a random half.
+pub const KINDS: &[&FaultKind] = &[
+    &FaultKind {
+        name: "drop-all",
+        group: "drop",
+        summary: "lose messages with a probability on all links between nodes",
+        breaks: Some(Assumption::LossyPeers),
+        plan: |view, draw| {
+            let links = links(view)?;
+            let everyone: Vec<usize> = (0..view.nodes.len()).collect();
+            Ok(plan(view, draw, &everyone, &links))
+        },
+    },
+    &FaultKind {
+        name: "drop-node",
+        group: "drop",
+        summary: "lose messages with a probability on the links of one node",
+        breaks: Some(Assumption::LossyPeers),
+        plan: |view, draw| {
+            let mut links = links(view)?;
+            let awake = (0..view.nodes.len()).filter(|&node| is_awake(view, node)).collect();
+            let node = choose(view, draw, awake, 1)[0];
+            links.retain(|&(a, b)| a == node || b == node);
+            Ok(plan(view, draw, &[node], &links))
+        },
+    },
+    &FaultKind {
+        name: "drop-half",
+        group: "drop",
+        summary: "lose messages with a probability on a random half of all directed links",
+        breaks: Some(Assumption::LossyPeers),
+        plan: |view, draw| {
+            let mut links = links(view)?;
+            draw.shuffle(&mut links);
+            links.truncate(links.len().div_ceil(2));
+            links.sort_unstable();
+            let everyone: Vec<usize> = (0..view.nodes.len()).collect();
+            Ok(plan(view, draw, &everyone, &links))
+        },
+    },
+];
 
-fn plan(view: &View<'_>, draw: &mut Draw) -> Result<Plan, Skip> {
+/// All directed links, if two nodes are awake to use one.
+fn links(view: &View<'_>) -> Result<Vec<(usize, usize)>, Skip> {
     let n = view.nodes.len();
-    if n < 2 || view.nodes.iter().filter(|node| node.up && !node.paused).count() < 2 {
+    if (0..n).filter(|&node| is_awake(view, node)).count() < 2 {
         return Err(Skip("fewer than two nodes are up and awake".into()));
     }
-    let percent = draw.range(PERCENT);
-    let mut links: Vec<(usize, usize)> =
-        (0..n).flat_map(|a| (0..n).filter(move |&b| a != b).map(move |b| (a, b))).collect();
-    let (scope, targets) = match draw.below(3) {
-        0 => ("all", (0..n).collect::<Vec<_>>()),
-        1 => {
-            let node = draw.below(n as u64) as usize;
-            links.retain(|&(a, b)| a == node || b == node);
-            ("node", vec![node])
-        }
-        _ => {
-            draw.shuffle(&mut links);
-            links.truncate(n * (n - 1) / 2);
-            links.sort_unstable();
-            ("half", (0..n).collect())
-        }
-    };
-    let id = |node: usize| -> NodeId { view.nodes[node].id.clone() };
-    let probability = percent as f64 / 100.0;
-    Ok(Plan {
-        targets: names(view, &targets),
+    Ok((0..n).flat_map(|a| (0..n).filter(move |&b| a != b).map(move |b| (a, b))).collect())
+}
+
+fn is_awake(view: &View<'_>, node: usize) -> bool {
+    view.nodes[node].up && !view.nodes[node].paused
+}
+
+fn plan(view: &View<'_>, draw: &mut Draw, targets: &[usize], links: &[(usize, usize)]) -> Plan {
+    let probability = draw.range(PERCENT) as f64 / 100.0;
+    let id = |node: usize| view.nodes[node].id.clone();
+    Plan {
+        targets: names(view, targets),
         params: json!({
-            "scope": scope,
             "probability": probability,
             "links": links.iter().map(|&(a, b)| format!("{}->{}", id(a), id(b))).collect::<Vec<_>>(),
         }),
         deed: Deed::Links(
             links.iter().map(|&(a, b)| (id(a), id(b), Effect::Drop { probability })).collect(),
         ),
-    })
+    }
 }

@@ -110,6 +110,10 @@ fn split(view: &View<'_>, draw: &mut Draw, side: &[usize]) -> Plan {
 fn bridge(view: &View<'_>, draw: &mut Draw) -> Result<Plan, Skip> {
     let mut nodes = peers(view, 3)?;
     draw.shuffle(&mut nodes);
+    // A leader as the bridge reaches everyone as before: in a star nobody else need talk.
+    if let Some(at) = nodes.iter().position(|&node| Some(node) != view.leader) {
+        nodes.swap(0, at);
+    }
     let bridge = nodes.remove(0);
     let mut left = nodes.split_off(nodes.len() / 2);
     nodes.sort_unstable();

@@ -95,8 +95,8 @@ mod tests {
     #[test]
     fn a_minute_sees_every_kind() {
         for seed in 0..20 {
-            let due = schedule(seed, 14, pace(60));
-            for kind in 0..14 {
+            let due = schedule(seed, 16, pace(60));
+            for kind in 0..16 {
                 assert!(due.iter().any(|due| due.kind == kind), "seed {seed}, kind {kind}");
             }
         }
