@@ -234,8 +234,8 @@ impl World {
             let actions = self.coordinator.handle(self.now, event);
             for action in &actions {
                 if let Action::Count(fault) = action {
-                    let mut counters = FaultCounters::default();
-                    counters.messages_held = self.draw().below(2);
+                    let messages_held = self.draw().below(2);
+                    let counters = FaultCounters { messages_held, ..FaultCounters::default() };
                     events.push_back(Event::Counted { fault: *fault, counters });
                 }
             }
