@@ -122,8 +122,8 @@ fn news_of_an_incarnation_that_is_over_changes_nothing() {
     nodes.start_missing(&mut Vec::new());
     nodes.started(&n1(), 0);
     assert!(!nodes.unsettled().is_empty(), "incarnation 1 has not started");
-    assert!(!nodes.polled(&n1(), 0, &Report::Unsupported));
+    assert!(!nodes.polled(&n1(), 0, &Report::Plain { serves: true }));
     assert_eq!(nodes.exited(&n1(), 0), None);
     nodes.started(&n1(), 1);
-    assert!(nodes.polled(&n1(), 1, &Report::Unsupported));
+    assert!(nodes.polled(&n1(), 1, &Report::Plain { serves: true }));
 }

@@ -77,7 +77,11 @@ fn a_node_that_ended_is_not_waited_for_and_one_without_status_is_not_asked() {
     all.exited(&id(3), 0);
     assert!(wait.is_over(BEGAN, &all));
 
-    let plain = nodes([Report::Unsupported, Report::Unsupported, Report::Unsupported]);
+    let plain = nodes([
+        Report::Plain { serves: true },
+        Report::Plain { serves: true },
+        Report::Plain { serves: true },
+    ]);
     let mut wait = begin(&plain);
     assert!(!wait.is_over(BEGAN, &plain));
     serve(&mut wait, 10, BEGAN);

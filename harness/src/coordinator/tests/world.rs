@@ -145,7 +145,9 @@ pub fn plan(seed: u64, length_s: u64, rate: Option<f64>) -> Plan {
             interval: std::time::Duration::from_millis(400),
             duration: std::time::Duration::from_millis(900),
         },
+        start_limit: seconds(60),
         recovery_limit: seconds(20),
+        durable: true,
         timing: Timing::default(),
         workload: workloads::by_name("register", settings).unwrap(),
     }
@@ -497,7 +499,7 @@ impl World {
             }
             93..94 => {
                 let what = "nonsense".to_owned();
-                let breached = Event::Breached { client, node, what };
+                let breached = Event::Breached { node, what };
                 self.later(latency, Due::Coordinator(breached));
                 self.later(latency, ended(true));
             }
