@@ -179,3 +179,141 @@ pub fn completed(manifest: &Manifest) -> Check {
     };
     Check::new("completed", verdict, reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::NodeId;
+    use results::manifest::{RUN_FORMAT, UnexpectedExit, WorkloadModel};
+    use results::scenario::Scenario;
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let json = json!({
+            "format": RUN_FORMAT,
+            "id": "test",
+            "formats": results::manifest::Formats::default(),
+            "started_at_unix_ns": 0,
+            "outcome": { "state": "completed" },
+            "seed": 1,
+            "scenario": Scenario::default().resolve().unwrap(),
+            "model": WorkloadModel { name: "cas-register".into(), init: None },
+            "system_model": {
+                "family": "raft",
+                "durable": true,
+                "retry_safe": false,
+                "peer_delivery": "lossy",
+            },
+            "traces": true,
+            "nodes": ["n1", "n2", "n3"],
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn exit(excuse: Option<&str>) -> UnexpectedExit {
+        UnexpectedExit {
+            time: 1_500_000_000,
+            node: NodeId::new("n2"),
+            incarnation: 1,
+            status: "exit code 101".into(),
+            excuse: excuse.map(str::to_owned),
+            log_tail: vec!["first".into(), "panicked".into()],
+        }
+    }
+
+    fn recovery(unmet: &[&str], waited_s: u64, probes: u64, late_probes: u64) -> Recovery {
+        let unmet = unmet.iter().map(|&why| why.to_owned()).collect();
+        let limit_ns = 30_000_000_000;
+        let waited_ns = waited_s * 1_000_000_000;
+        Recovery { waited_ns, limit_ns, unmet, probes, late_probes }
+    }
+
+    #[test]
+    fn missing_progress_is_held_against_a_cluster_only_on_a_fit_machine() {
+        use CheckVerdict::{Skipped, Unknown, Valid, Violation};
+        assert_eq!(liveness(&manifest()).verdict, Skipped);
+        let stuck: &[&str] = &["no node says that it leads"];
+        for (recovery, verdict, why) in [
+            (recovery(&[], 2, 0, 0), Valid, "progress 2.00 s"),
+            (recovery(stuck, 30, 600, 0), Violation, "no node says"),
+            // 5 % of late probes are borne.
+            (recovery(stuck, 30, 600, 30), Violation, "no node says"),
+            (recovery(stuck, 30, 600, 31), Unknown, "31 of 600 probes"),
+            (recovery(stuck, 30, 19, 0), Unknown, "0 of 19 probes"),
+            (recovery(stuck, 30, 0, 0), Unknown, "0 of 0 probes"),
+            // Twenty of the longest election timeouts are 12 s.
+            (recovery(stuck, 12, 600, 0), Violation, "no node says"),
+            (recovery(stuck, 11, 600, 0), Unknown, "12.0 s"),
+        ] {
+            let manifest = Manifest { recovery: Some(recovery.clone()), ..manifest() };
+            let check = liveness(&manifest);
+            assert_eq!(check.verdict, verdict, "{recovery:?}");
+            assert!(check.reason.contains(why), "{}", check.reason);
+        }
+    }
+
+    #[test]
+    fn a_node_missing_through_no_fault_of_its_own_excuses_the_cluster() {
+        let recovery = Some(recovery(&["nothing was served"], 30, 600, 0));
+        let excused = vec![exit(Some("out of memory"))];
+        let manifest = Manifest { recovery, exits: excused, ..manifest() };
+        assert_eq!(liveness(&manifest).verdict, CheckVerdict::Unknown);
+        let manifest = Manifest { exits: vec![exit(None)], ..manifest };
+        assert_eq!(liveness(&manifest).verdict, CheckVerdict::Violation);
+    }
+
+    #[test]
+    fn clients_held_by_old_requests_excuse_the_cluster() {
+        let mut manifest = manifest();
+        manifest.recovery = Some(recovery(&["nothing was served"], 30, 600, 0));
+        manifest.scenario.op_timeout.0 = Duration::from_secs(20);
+        assert_eq!(liveness(&manifest).verdict, CheckVerdict::Unknown);
+    }
+
+    #[test]
+    fn an_exit_is_a_finding_unless_it_is_excused() {
+        let with = |exits| Manifest { exits, ..manifest() };
+        assert_eq!(unexpected_exits(&with(vec![])).verdict, CheckVerdict::Valid);
+
+        let excused = with(vec![exit(Some("the disk is full"))]);
+        assert_eq!(unexpected_exits(&excused).verdict, CheckVerdict::Valid);
+        let failures = harness_failures(&excused);
+        assert!(failures.len() == 1 && failures[0].reason.contains("the disk is full"));
+
+        // An excuse of one node is none of another.
+        let both = with(vec![exit(Some("the disk is full")), exit(None)]);
+        let check = unexpected_exits(&both);
+        assert_eq!(check.verdict, CheckVerdict::Violation);
+        assert!(check.reason.contains("node n2 (incarnation 1)"), "{}", check.reason);
+        assert!(check.reason.contains("1.500 s") && check.reason.ends_with(": panicked"));
+        assert_eq!(check.evidence.as_array().map(Vec::len), Some(1));
+        assert_eq!(harness_failures(&both).len(), 1);
+    }
+
+    #[test]
+    fn only_a_completed_run_is_judged_as_a_whole() {
+        let reason = String::new;
+        for (outcome, verdict, failures) in [
+            (RunOutcome::Completed, CheckVerdict::Valid, 0),
+            (RunOutcome::Interrupted, CheckVerdict::Unknown, 0),
+            (RunOutcome::Running, CheckVerdict::Unknown, 0),
+            (RunOutcome::Failed { reason: reason() }, CheckVerdict::Unknown, 1),
+            (RunOutcome::NeverServed { reason: reason() }, CheckVerdict::Unknown, 0),
+        ] {
+            let manifest = Manifest { outcome, ..manifest() };
+            assert_eq!(completed(&manifest).verdict, verdict, "{:?}", manifest.outcome);
+            assert_eq!(harness_failures(&manifest).len(), failures, "{:?}", manifest.outcome);
+        }
+    }
+
+    #[test]
+    fn a_breach_of_the_contract_leaves_the_verdict_open() {
+        let mut manifest = manifest();
+        assert_eq!(node_contract(&manifest).verdict, CheckVerdict::Valid);
+        let (node, what) = (NodeId::new("n1"), "n1 sent nonsense".to_owned());
+        manifest.breaches.push(results::manifest::Breach { time: 0, node, what });
+        let check = node_contract(&manifest);
+        assert_eq!(check.verdict, CheckVerdict::Unknown);
+        assert_eq!(check.reason, "n1 sent nonsense");
+    }
+}
