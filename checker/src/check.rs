@@ -1,6 +1,7 @@
 //! From a history to a verdict: split by key, judge each key, put the answers together.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -13,7 +14,9 @@ use crate::models::{self, Helpers, RegisterOp};
 use crate::search::{Found, Options, search};
 use crate::unique::{self, Answer};
 use crate::value::Value;
-use crate::verdict::{Method, Stats, UNDECIDED_KEYS_MAX, Unknown, Verdict, Violation};
+use crate::verdict::{
+    Linearization, Method, Stats, UNDECIDED_KEYS_MAX, Unknown, Verdict, Violation,
+};
 
 /// Judges a history by one of the standard models, each key by the first method that can.
 ///
@@ -41,21 +44,30 @@ pub fn check_with(
     methods: &[Method],
     budget: &Budget<'_>,
 ) -> Result<Verdict, ModelError> {
-    let init = spec.init.as_ref();
-    let job = Job { history, methods, budget };
-    match spec.kind {
-        ModelKind::CasRegister => {
-            let initial = init.cloned().unwrap_or(Value::Null);
-            job.run(&models::Register::new(&initial), judge_register)
-        }
-        ModelKind::MultiRegister => job.run(&models::MultiRegister::new(init)?, judge_by_search),
-        ModelKind::KvAppend => job.run(&models::KvAppend::new(init)?, judge_by_search),
-        ModelKind::Mutex => job.run(&models::Mutex::new(init)?, judge_by_search),
-        ModelKind::Set => job.run(&models::Set::new(init)?, judge_by_search),
-        ModelKind::Counter => job.run(&models::Counter::new(init)?, judge_by_search),
-        ModelKind::Queue => job.run(&models::Queue::new(init)?, judge_by_search),
-        ModelKind::Log => job.run(&models::Log::new(init)?, judge_by_search),
+    Job { history, methods, budget, orders: None }.run_standard(spec)
+}
+
+/// Like [`check_with`], and gives the linearization of every key to `sink` if the history is valid,
+/// keys in the order of their first appearance.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn linearize(
+    history: &History,
+    spec: &ModelSpec,
+    methods: &[Method],
+    budget: &Budget<'_>,
+    sink: &mut dyn FnMut(Linearization),
+) -> Result<Verdict, ModelError> {
+    let orders = Mutex::new(Vec::new());
+    let verdict = Job { history, methods, budget, orders: Some(&orders) }.run_standard(spec)?;
+    if matches!(verdict, Verdict::Valid(_)) {
+        let mut orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
+        orders.sort_by_key(|(place, _)| *place);
+        orders.into_iter().for_each(|(_, linearization)| sink(linearization));
     }
+    Ok(verdict)
 }
 
 /// Judges a history by a model of the caller's own, by search.
@@ -68,7 +80,7 @@ pub fn check_model<M: Model>(
     model: &M,
     budget: &Budget<'_>,
 ) -> Result<Verdict, ModelError> {
-    Job { history, methods: &Method::ALL, budget }.run(model, judge_by_search)
+    Job { history, methods: &Method::ALL, budget, orders: None }.run(model, judge_by_search)
 }
 
 /// One check.
@@ -77,27 +89,57 @@ struct Job<'a> {
     history: &'a History,
     methods: &'a [Method],
     budget: &'a Budget<'a>,
+    /// Where linearizations go, each with the place of its key, if they are wanted.
+    orders: Option<&'a Mutex<Vec<(usize, Linearization)>>>,
 }
 
 impl Job<'_> {
+    fn run_standard(self, spec: &ModelSpec) -> Result<Verdict, ModelError> {
+        let init = spec.init.as_ref();
+        match spec.kind {
+            ModelKind::CasRegister => {
+                let initial = init.cloned().unwrap_or(Value::Null);
+                self.run(&models::Register::new(&initial), judge_register)
+            }
+            ModelKind::MultiRegister => {
+                self.run(&models::MultiRegister::new(init)?, judge_by_search)
+            }
+            ModelKind::KvAppend => self.run(&models::KvAppend::new(init)?, judge_by_search),
+            ModelKind::Mutex => self.run(&models::Mutex::new(init)?, judge_by_search),
+            ModelKind::Set => self.run(&models::Set::new(init)?, judge_by_search),
+            ModelKind::Counter => self.run(&models::Counter::new(init)?, judge_by_search),
+            ModelKind::Queue => self.run(&models::Queue::new(init)?, judge_by_search),
+            ModelKind::Log => self.run(&models::Log::new(init)?, judge_by_search),
+        }
+    }
+
     /// Judges every key by itself.
     fn run<M: Model>(self, model: &M, judge: JudgeKey<M>) -> Result<Verdict, ModelError> {
         let account = Account::default();
         let keys = split(self.history, model);
         let judged: Vec<(Option<Value>, Result<KeyVerdict, ModelError>)> = keys
             .into_par_iter()
-            .map(|(key, indexes)| {
+            .enumerate()
+            .map(|(place, (key, indexes))| {
                 let operations = self.history.operations();
                 let mut model = model.clone();
                 let verdict = encode(operations, &indexes, &mut model).map(|calls| {
                     let mut meter = Meter::new(self.budget, &account);
-                    judge(
-                        Key { operations, indexes: &indexes, model, calls },
-                        self.methods,
-                        &mut meter,
-                    )
-                    .unwrap_or_else(KeyVerdict::Unknown)
+                    {
+                        let with_order = self.orders.is_some();
+                        let key = Key { operations, indexes: &indexes, model, calls, with_order };
+                        judge(key, self.methods, &mut meter).unwrap_or_else(KeyVerdict::Unknown)
+                    }
                 });
+                if let (Some(orders), Ok(KeyVerdict::Valid(_, Some(order)))) =
+                    (self.orders, &verdict)
+                {
+                    let linearization = Linearization { key: key.clone(), order: order.clone() };
+                    orders
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((place, linearization));
+                }
                 (key, verdict)
             })
             .collect();
@@ -111,13 +153,15 @@ struct Key<'a, M: Model> {
     indexes: &'a [u32],
     model: M,
     calls: Vec<Call<M::Op>>,
+    with_order: bool,
 }
 
 type JudgeKey<M> = fn(Key<'_, M>, &[Method], &mut Meter<'_>) -> Result<KeyVerdict, Exhausted>;
 
 /// What became of one key.
 enum KeyVerdict {
-    Valid(Method),
+    /// Decided how, and the operations in order if that was asked for.
+    Valid(Method, Option<Vec<u32>>),
     Violation(Box<Violation>),
     Unknown(Exhausted),
 }
@@ -171,9 +215,12 @@ fn judge_register(
 ) -> Result<KeyVerdict, Exhausted> {
     if methods.contains(&Method::UniqueValues) {
         meter.step()?;
-        let Key { operations, ref model, ref calls, .. } = key;
-        match unique::judge(calls, model.values(), model.initial_number(), false) {
-            Answer::Valid(_) => return Ok(KeyVerdict::Valid(Method::UniqueValues)),
+        let Key { operations, ref model, ref calls, with_order, .. } = key;
+        match unique::judge(calls, model.values(), model.initial_number(), with_order) {
+            Answer::Valid(order) => {
+                let order = order.map(|order| sources(calls, &order));
+                return Ok(KeyVerdict::Valid(Method::UniqueValues, order));
+            }
             Answer::Violation(evidence) => {
                 let violation = counterexample::of_evidence(operations, calls, &evidence, model);
                 return Ok(KeyVerdict::Violation(Box::new(violation)));
@@ -189,9 +236,10 @@ fn judge_register(
         for helpers in [Helpers::LeftOut, Helpers::Unseen] {
             let mut calls = key.calls.clone();
             models::Register::refine_for(&mut calls, key.model.initial_number(), helpers);
-            let options = Options { with_order: false, foresight: true };
-            if let Found::Valid(_) = search(&key.model, &calls, options, meter)? {
-                return Ok(KeyVerdict::Valid(Method::Search));
+            let options = Options { with_order: key.with_order, foresight: true };
+            if let Found::Valid(order) = search(&key.model, &calls, options, meter)? {
+                let order = order.map(|order| sources(&calls, &order));
+                return Ok(KeyVerdict::Valid(Method::Search, order));
             }
         }
     }
@@ -206,11 +254,14 @@ fn judge_by_search<M: Model>(
     if !methods.contains(&Method::Search) {
         return Err(Exhausted::Methods);
     }
-    let Key { operations, indexes, mut model, mut calls } = key;
+    let Key { operations, indexes, mut model, mut calls, with_order } = key;
     model.refine(&mut calls);
-    let mut options = Options { with_order: false, foresight: true };
+    let mut options = Options { with_order, foresight: true };
     let mut stuck = match search(&model, &calls, options, meter)? {
-        Found::Valid(_) => return Ok(KeyVerdict::Valid(Method::Search)),
+        Found::Valid(order) => {
+            let order = order.map(|order| sources(&calls, &order));
+            return Ok(KeyVerdict::Valid(Method::Search, order));
+        }
         Found::Stuck(stuck) => stuck,
     };
     if stuck.foresaw {
@@ -226,6 +277,11 @@ fn judge_by_search<M: Model>(
     }
     let violation = counterexample::of_stuck(operations, indexes, &calls, &stuck);
     Ok(KeyVerdict::Violation(Box::new(violation)))
+}
+
+/// The operations of calls.
+fn sources<Op>(calls: &[Call<Op>], order: &[u32]) -> Vec<u32> {
+    order.iter().map(|&call| calls[call as usize].source).collect()
 }
 
 /// A violation of one key outranks the unknown of another, and that outranks valid.
@@ -245,7 +301,7 @@ fn combine(
     let mut error: Option<ModelError> = None;
     for (key, verdict) in judged {
         match verdict {
-            Ok(KeyVerdict::Valid(method)) => *stats.methods.entry(method).or_default() += 1,
+            Ok(KeyVerdict::Valid(method, _)) => *stats.methods.entry(method).or_default() += 1,
             Ok(KeyVerdict::Violation(mut found)) => {
                 *stats.methods.entry(found.method).or_default() += 1;
                 found.key = key;

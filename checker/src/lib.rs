@@ -11,5 +11,6 @@ mod search;
 mod unique;
 pub mod value;
 pub mod verdict;
+pub mod verify;
 
-pub use check::{check, check_model, check_with};
+pub use check::{check, check_model, check_with, linearize};

@@ -22,6 +22,16 @@ pub enum Verdict {
     Unknown(Unknown),
 }
 
+/// An order of one key's operations that explains every answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linearization {
+    /// The key; `None` where operations have none.
+    pub key: Option<Value>,
+    /// Indexes into [`crate::history::History::operations`], in the order in which the operations
+    /// took effect. What is not named did not happen, or says nothing.
+    pub order: Vec<u32>,
+}
+
 /// How much was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {

@@ -6,7 +6,7 @@ use crate::value::Value;
 const DEPTH_MAX: u32 = 32;
 
 /// The entries of a JSON object, or `None` if the text is none.
-pub(super) fn object_entries(json: &str) -> Option<Vec<(Value, Value)>> {
+pub(crate) fn object_entries(json: &str) -> Option<Vec<(Value, Value)>> {
     let mut reader = Reader { text: json, at: 0 };
     let entries = reader.object(0)?;
     reader.skip_space();

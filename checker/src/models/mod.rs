@@ -13,6 +13,7 @@ mod set;
 mod shape;
 
 pub(crate) use counter::Counter;
+pub(crate) use json::object_entries;
 pub(crate) use kv_append::KvAppend;
 pub(crate) use log::Log;
 pub(crate) use multi_register::MultiRegister;

@@ -34,8 +34,10 @@ pub(super) fn repair(
         }
     }
     let mut unseen = unseen_writes(clusters);
+    // A block moves once, else two failed cas could send it to and fro.
+    let mut settled = vec![false; clusters.clusters.len()];
     for _ in 0..ROUNDS_MAX {
-        let moves = plan(clusters, blocks, &head_of, &misfits, &mut unseen);
+        let moves = plan(clusters, blocks, &head_of, &misfits, &mut unseen, &mut settled);
         if moves.is_empty() {
             return false;
         }
@@ -86,6 +88,7 @@ fn plan(
     head_of: &[u32],
     misfits: &[u32],
     unseen: &mut Vec<Block>,
+    settled: &mut [bool],
 ) -> Vec<Move> {
     let mut place_of = vec![usize::MAX; clusters.clusters.len()];
     for (place, block) in blocks.iter().enumerate() {
@@ -118,7 +121,8 @@ fn plan(
         let candidate = (first..behind)
             .rev()
             .chain(behind + 1..=last)
-            .filter(|&place| !taken[place] && clusters.initial != blocks[place].head)
+            .filter(|&place| !taken[place] && !settled[blocks[place].head as usize])
+            .filter(|&place| clusters.initial != blocks[place].head)
             .filter(|&place| {
                 let block = &blocks[place];
                 let first_begun = begun(clusters.call(clusters.cluster(block.head).writer));
@@ -136,12 +140,14 @@ fn plan(
         let block = match candidate {
             Some(place) => {
                 taken[place] = true;
+                settled[blocks[place].head as usize] = true;
                 Mover::Placed(place)
             }
             // Any that was invoked in time will do, as it completes never.
             None => match unseen.last().filter(|block| block.begun_last < end) {
                 Some(&block) => {
                     unseen.pop();
+                    settled[block.head as usize] = true;
                     Mover::New(block)
                 }
                 None => continue,

@@ -9,6 +9,7 @@ use checker::budget::Budget;
 use checker::history::{Event, History, HistoryBuilder};
 use checker::model::{ModelKind, ModelSpec};
 use checker::verdict::{Method, Verdict};
+use checker::verify::{Opinion, verify_linearization, verify_violation};
 
 fn build(events: &[Event]) -> History {
     let mut builder = HistoryBuilder::new();
@@ -68,13 +69,28 @@ fn agree(kind: ModelKind, methods: &[Method]) {
             "seed {seed}: the simulation is wrong\n{}",
             show(&events)
         );
-        let verdict = checker::check_with(&history, &spec, methods, &Budget::unlimited())
+        let mut orders = Vec::new();
+        let mut sink = |linearization| orders.push(linearization);
+        let budget = Budget::unlimited();
+        let verdict = checker::linearize(&history, &spec, methods, &budget, &mut sink)
             .unwrap_or_else(|error| panic!("seed {seed}: {error}\n{}", show(&events)));
         match (&verdict, expected) {
-            (Verdict::Valid(_), true) => valid += 1,
+            (Verdict::Valid(_), true) => {
+                valid += 1;
+                verify_linearization(&history, &spec, &orders).unwrap_or_else(|mistrust| {
+                    panic!("seed {seed}: {mistrust}\n{}{orders:?}", show(&events))
+                });
+            }
             (Verdict::Unknown(_), _) if !methods.contains(&Method::Search) => undecided += 1,
             (Verdict::Violation(violation), false) => {
                 invalid += 1;
+                let opinion = verify_violation(&history, &spec, violation);
+                assert_eq!(
+                    opinion,
+                    Ok(Opinion::Confirmed),
+                    "seed {seed}\n{}{violation:#?}",
+                    show(&events)
+                );
                 assert!(
                     !oracle::linearizable_until(
                         &violation.operations,
