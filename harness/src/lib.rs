@@ -18,3 +18,6 @@ pub mod net;
 pub mod panics;
 pub mod run;
 pub mod system;
+
+#[cfg(test)]
+mod testing;

@@ -74,6 +74,8 @@ pub struct RealTime {
     record_failure_told: bool,
     /// Events that carrying out actions led to; they wait until all of those are carried out.
     follow_ups: VecDeque<Event>,
+    /// Panics of this process before the run.
+    panics_before: usize,
 }
 
 impl RealTime {
@@ -86,11 +88,11 @@ impl RealTime {
         mut interrupts: mpsc::Receiver<()>,
         watcher: &mut dyn Watcher,
     ) -> Result<(Ending, Recorder), DriveError> {
-        let panics_before = panics::count();
         let (events, mut inbox) = mpsc::channel(limits::EVENTS_MAX);
         let (mut this, mut guardian_events) = RealTime::begin(setup, events).await?;
-        let first = this.coordinator.begin(this.now());
-        this.carry_out(first).await;
+        let now = this.now();
+        let first = this.coordinator.begin(now);
+        this.carry_out(now, first).await;
         this.follow_up().await;
         let mut flush = ticks(limits::FLUSH);
         let mut show = ticks(limits::SHOW);
@@ -103,8 +105,7 @@ impl RealTime {
                 biased;
                 _ = flush.tick() => {
                     this.record(Recorder::flush);
-                    panics::first_since(panics_before)
-                        .map(|panic| Event::HarnessFailed(format!("the harness panicked: {panic}")))
+                    panics::first_since(this.panics_before).map(|p| Event::HarnessFailed(panicked(&p)))
                 }
                 _ = show.tick() => {
                     watcher.show(this.began.elapsed(), &this.coordinator.snapshot());
@@ -131,6 +132,7 @@ impl RealTime {
         setup: Setup,
         events: mpsc::Sender<Event>,
     ) -> Result<(Self, mpsc::Receiver<GuardianEvent>), DriveError> {
+        let panics_before = panics::count();
         let Setup { plan, launcher, mut recorder, subnet, began } = setup;
         let (guardian, guardian_events) = Guardian::spawn(Default::default()).await?;
         let failed = events.clone();
@@ -173,6 +175,7 @@ impl RealTime {
             record_failed: None,
             record_failure_told: false,
             follow_ups: VecDeque::new(),
+            panics_before,
         };
         Ok((this, guardian_events))
     }
@@ -190,8 +193,9 @@ impl RealTime {
     /// Hands over what carrying out actions led to, until it leads to nothing more.
     async fn follow_up(&mut self) {
         while let Some(event) = self.follow_ups.pop_front() {
-            let actions = self.coordinator.handle(self.now(), event);
-            self.carry_out(actions).await;
+            let now = self.now();
+            let actions = self.coordinator.handle(now, event);
+            self.carry_out(now, actions).await;
         }
     }
 
@@ -248,9 +252,9 @@ impl RealTime {
         Event::Exited { node, incarnation, status, by_us, excuse, log_tail }
     }
 
-    async fn carry_out(&mut self, actions: Vec<Action>) {
+    /// Carries out what was decided `now`; records bear that time, so that theirs never decrease.
+    async fn carry_out(&mut self, now: Nanos, actions: Vec<Action>) {
         for action in actions {
-            let now = self.now();
             match action {
                 Action::Start { node, incarnation } => self.start(node, incarnation),
                 Action::Signal { node, incarnation, signal } => {
@@ -392,17 +396,25 @@ impl RealTime {
                 self.ending = Some(Ending::HarnessFailed(why));
             }
         }
+        // Bytes may have arrived after their sender had ended.
+        self.recorder.add_senders(|node, incarnation| self.network.has_sent(node, incarnation));
         let now = self.now();
         for breach in self.network.breaches() {
             let what = format!("{} on the link {}", breach.problem, breach.link);
             self.recorder.breach(now, breach.link.from, what);
         }
         let ending = self.ending.expect("the loop ends with an ending");
-        let RealTime { network, mut recorder, record_failed, .. } = self;
+        let RealTime { network, mut recorder, record_failed, panics_before, .. } = self;
         if let Some(network) = Arc::into_inner(network) {
             network.shutdown().await;
         }
         let finished = tokio::task::block_in_place(|| recorder.finish());
+        let ending = match (panics::first_since(panics_before), ending) {
+            (Some(panic), Ending::Completed | Ending::Interrupted) => {
+                Ending::HarnessFailed(panicked(&panic))
+            }
+            (_, ending) => ending,
+        };
         let ending = match (record_failed, finished) {
             (Some(why), _) => Ending::HarnessFailed(format!("cannot record the run: {why}")),
             (None, Err(error)) => Ending::HarnessFailed(format!("cannot record the run: {error}")),
@@ -410,6 +422,10 @@ impl RealTime {
         };
         Ok((ending, recorder))
     }
+}
+
+fn panicked(panic: &str) -> String {
+    format!("the harness panicked: {panic}")
 }
 
 fn ticks(period: Duration) -> Interval {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use checker::history::EventKind;
 use protocol::NodeId;
-use results::fault_log::{FaultEvent, FaultLogWriter};
+use results::fault_log::{FaultEvent, FaultLogWriter, FaultOp};
 use results::history::{HistoryWriter, Process, Record};
 use results::manifest::Manifest;
 use results::message_log::{self, MessageLogWriter};
@@ -137,6 +137,10 @@ impl Recorder {
     /// The record cannot be written.
     pub fn fault(&mut self, event: &FaultEvent) -> Result<(), Error> {
         self.faults.write(event)?;
+        if event.op == FaultOp::Inject && self.manifest.times.first_fault.is_none() {
+            self.manifest.times.first_fault = Some(event.time);
+            self.manifest_is_old = true;
+        }
         let value = json!({ "id": event.id, "op": event.op, "targets": event.targets });
         self.history.write(&Record {
             time: event.time,
@@ -198,6 +202,18 @@ impl Recorder {
         list[at].sent = Some(sent);
         list[at].killed = Some(killed);
         self.manifest_is_old = true;
+    }
+
+    /// Takes in who else has sent something, as `has_sent` knows by now.
+    pub fn add_senders(&mut self, has_sent: impl Fn(&NodeId, u32) -> bool) {
+        for (node, incarnations) in &mut self.manifest.incarnations {
+            for (number, facts) in (0..).zip(incarnations) {
+                if facts.sent == Some(false) && has_sent(node, number) {
+                    facts.sent = Some(true);
+                    self.manifest_is_old = true;
+                }
+            }
+        }
     }
 
     /// A node broke the contract; noted with the next flush.
@@ -302,5 +318,86 @@ fn record_of(message: &MessageRecord) -> message_log::MessageRecord {
         },
         fault: message.fault.map(|fault| u64::from(fault.0)),
         bytes: message.bytes as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use results::message_log::read_message_log;
+
+    use super::*;
+    use crate::testing::manifest;
+
+    fn recorder(out: &std::path::Path) -> Recorder {
+        let run_dir = RunDir::create(out, 0, || 7).unwrap();
+        Recorder::create(run_dir, manifest()).unwrap()
+    }
+
+    fn saved(recorder: &Recorder) -> Manifest {
+        Manifest::read(&recorder.run_dir.manifest()).unwrap()
+    }
+
+    #[test]
+    fn what_is_known_of_incarnations_is_on_disk_after_a_flush() {
+        let out = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(out.path());
+        let node = NodeId::new("n1");
+        recorder.incarnation(&node, 1, false, true);
+        recorder.breach(5, node.clone(), "a frame of 9 GiB".into());
+        assert!(saved(&recorder).incarnations.is_empty());
+        recorder.flush().unwrap();
+        let manifest = saved(&recorder);
+        assert_eq!(manifest.breaches[0].what, "a frame of 9 GiB");
+        let known = &manifest.incarnations[&node];
+        assert_eq!((known[0].sent, known[0].killed), (None, None), "nobody said anything of it");
+        assert_eq!((known[1].sent, known[1].killed), (Some(false), Some(true)));
+        // A byte that was under way when its sender ended.
+        recorder.add_senders(|_, incarnation| incarnation == 1);
+        recorder.flush().unwrap();
+        assert_eq!(saved(&recorder).incarnations[&node][1].sent, Some(true));
+    }
+
+    #[test]
+    fn the_first_fault_and_its_moment_are_noted() {
+        let out = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(out.path());
+        for (id, time, op) in
+            [(0, 3, FaultOp::Skip), (1, 5, FaultOp::Inject), (2, 9, FaultOp::Inject)]
+        {
+            recorder.fault(&FaultEvent::new(id, time, op, "kill-one")).unwrap();
+        }
+        recorder.flush().unwrap();
+        assert_eq!(saved(&recorder).times.first_fault, Some(5));
+    }
+
+    #[test]
+    fn a_message_reaches_the_disk_though_none_follows_it() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(out.path());
+        let _inside = runtime.enter();
+        let messages = recorder.start_messages(|why| panic!("{why}")).unwrap();
+        let message = MessageRecord {
+            time_ns: 1,
+            delivered_ns: Some(2),
+            number: 0,
+            src: NodeId::new("n1"),
+            dest: NodeId::new("n2"),
+            kind: None,
+            fate: MessageFate::Passed,
+            fault: None,
+            bytes: 10,
+        };
+        messages.blocking_send(message).unwrap();
+        let path = recorder.run_dir.messages();
+        let began = Instant::now();
+        while read_message_log(&path).map_or(0, |log| log.records.len()) < 1 {
+            assert!(began.elapsed() < Duration::from_secs(60), "it never reached the disk");
+            std::thread::yield_now();
+        }
+        drop(messages);
+        recorder.finish().unwrap();
     }
 }

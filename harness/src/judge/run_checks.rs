@@ -183,32 +183,10 @@ pub fn completed(manifest: &Manifest) -> Check {
 #[cfg(test)]
 mod tests {
     use protocol::NodeId;
-    use results::manifest::{RUN_FORMAT, UnexpectedExit, WorkloadModel};
-    use results::scenario::Scenario;
+    use results::manifest::UnexpectedExit;
 
     use super::*;
-
-    fn manifest() -> Manifest {
-        let json = json!({
-            "format": RUN_FORMAT,
-            "id": "test",
-            "formats": results::manifest::Formats::default(),
-            "started_at_unix_ns": 0,
-            "outcome": { "state": "completed" },
-            "seed": 1,
-            "scenario": Scenario::default().resolve().unwrap(),
-            "model": WorkloadModel { name: "cas-register".into(), init: None },
-            "system_model": {
-                "family": "raft",
-                "durable": true,
-                "retry_safe": false,
-                "peer_delivery": "lossy",
-            },
-            "traces": true,
-            "nodes": ["n1", "n2", "n3"],
-        });
-        serde_json::from_value(json).unwrap()
-    }
+    use crate::testing::manifest;
 
     fn exit(excuse: Option<&str>) -> UnexpectedExit {
         UnexpectedExit {

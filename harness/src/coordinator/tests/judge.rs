@@ -37,6 +37,8 @@ pub struct Judge {
     /// The try under way at each client.
     under_way: HashMap<usize, u64>,
     last_msg_id: HashMap<usize, u64>,
+    /// Processes that ended with an unknown outcome.
+    retired: BTreeSet<i64>,
     fates: HashMap<(usize, u64), Fate>,
     incarnations: HashMap<NodeId, u32>,
     in_force: BTreeSet<u64>,
@@ -229,6 +231,7 @@ impl Judge {
     fn invoke(&mut self, invoke: &Invoke, now: Nanos) {
         self.invoked += 1;
         self.invokes_at.push(now);
+        assert!(!self.retired.contains(&invoke.process), "a process after an unknown outcome");
         let before = self.open.insert(invoke.client, (invoke.process, Vec::new()));
         assert!(before.is_none(), "two operations at once");
         let Invoke { process, f, key, value, .. } = invoke;
@@ -249,7 +252,10 @@ impl Judge {
         let Complete { process, f, key, value, outcome, .. } = complete;
         let (kind, value, failure) = match outcome {
             Outcome::Ok(value) => (EventKind::Ok, value, None),
-            Outcome::Info(_) => (EventKind::Info, value, None),
+            Outcome::Info(_) => {
+                self.retired.insert(*process);
+                (EventKind::Info, value, None)
+            }
             Outcome::Fail(why) => {
                 let failure = match why.as_str() {
                     "precondition-failed" => Some(Failure::PreconditionFailed),
