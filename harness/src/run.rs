@@ -101,7 +101,10 @@ impl Prepared {
         let result = match driven {
             Ok(Ending::NeverServed(why)) => RunResult::NeverServed(why),
             Ok(_) => RunResult::Judged(Box::new(judge_and_keep(&run_dir, None))),
-            Err(why) => RunResult::Judged(Box::new(judge_and_keep(&run_dir, Some(why)))),
+            Err(why) => {
+                let untold = keep_failure(&run_dir, why).err();
+                RunResult::Judged(Box::new(judge_and_keep(&run_dir, untold)))
+            }
         };
         Ok(Finished { run_dir, result })
     }
@@ -335,6 +338,15 @@ fn outcome(ending: &Ending) -> RunOutcome {
     }
 }
 
+/// Notes in the manifest why the run could not be carried through, so that judging it again says
+/// the same. The reason comes back if it cannot be noted.
+fn keep_failure(run_dir: &RunDir, reason: String) -> Result<(), String> {
+    let path = run_dir.manifest();
+    let Ok(mut manifest) = Manifest::read(&path) else { return Err(reason) };
+    manifest.outcome = RunOutcome::Failed { reason: reason.clone() };
+    manifest.write(&path).map_err(|_| reason)
+}
+
 /// Judges a run from its files and writes `verdict.json`. Whatever goes wrong with that is a
 /// failure of the harness that stands beside what was found.
 fn judge_and_keep(run_dir: &RunDir, failed: Option<String>) -> RunVerdict {
@@ -368,4 +380,22 @@ fn failure(during: &str, reason: String) -> HarnessFailure {
 /// The time a run with this scenario takes if all goes well, for progress display.
 pub fn expected_length(scenario: &Resolved) -> Duration {
     scenario.time_limit.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_run_could_not_be_driven_is_told_by_its_files_or_beside_them() {
+        let out = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::create(out.path(), 0, || 7).unwrap();
+        let why = || "no address is free".to_owned();
+        assert_eq!(keep_failure(&run_dir, why()), Err(why()));
+        let running = Manifest { outcome: RunOutcome::Running, ..crate::testing::manifest() };
+        running.write(&run_dir.manifest()).unwrap();
+        assert_eq!(keep_failure(&run_dir, why()), Ok(()));
+        let kept = Manifest::read(&run_dir.manifest()).unwrap().outcome;
+        assert_eq!(kept, RunOutcome::Failed { reason: why() });
+    }
 }

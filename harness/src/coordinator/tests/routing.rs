@@ -10,6 +10,7 @@ use workloads::{Outcome, Settings, Workload};
 use super::world::MS;
 use crate::coordinator::clients::Clients;
 use crate::coordinator::event::{Action, Nanos};
+use crate::coordinator::limits;
 
 const TIMEOUT: Nanos = 500 * MS;
 
@@ -211,4 +212,16 @@ fn last_operations_are_done_again_until_they_are_answered_or_forgotten() {
     bench.clients.forget_queued();
     bench.end(true);
     assert!(bench.clients.is_idle());
+}
+
+#[test]
+fn a_client_that_does_not_say_that_it_gave_up_is_noticed_in_time() {
+    let mut bench = Bench::new(None);
+    bench.wake();
+    assert_eq!(bench.clients.stuck(bench.now), None);
+    let given_up = bench.now;
+    bench.wake();
+    assert_eq!(bench.clients.stuck(bench.now), Some(0));
+    assert_eq!(bench.now - given_up, limits::ABANDON.as_nanos() as Nanos);
+    assert_eq!(bench.clients.stuck(bench.now - 1), None);
 }
