@@ -5,6 +5,7 @@ mod check;
 mod counterexample;
 pub mod history;
 pub mod invariants;
+mod minimize;
 pub mod model;
 mod models;
 mod search;
