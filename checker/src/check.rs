@@ -319,7 +319,10 @@ fn combine(
             Ok(KeyVerdict::Violation(mut found)) => {
                 *stats.methods.entry(found.method).or_default() += 1;
                 found.key = key;
-                violation.get_or_insert(found);
+                violation = Some(match violation {
+                    Some(known) => first_of(known, found),
+                    None => found,
+                });
             }
             Ok(KeyVerdict::Unknown(why)) => {
                 exhausted.get_or_insert(why);
@@ -349,4 +352,9 @@ fn combine(
         }
         None => Verdict::Valid(stats),
     })
+}
+
+/// Of two violations the one that shows first.
+pub(crate) fn first_of(one: Box<Violation>, two: Box<Violation>) -> Box<Violation> {
+    if two.cut.line < one.cut.line { two } else { one }
 }

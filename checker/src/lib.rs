@@ -9,6 +9,7 @@ mod minimize;
 pub mod model;
 mod models;
 mod search;
+pub mod stream;
 mod unique;
 pub mod value;
 pub mod verdict;
