@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::budget::{Account, Budget, Exhausted, Meter};
 use crate::counterexample;
 use crate::history::{History, Operation, Outcome};
+use crate::minimize::{Reduction, minimize};
 use crate::model::{Call, Effect, Model, ModelError, ModelKind, ModelSpec};
 use crate::models::{self, Helpers, RegisterOp};
 use crate::search::{Found, Options, search};
@@ -127,7 +128,7 @@ impl Job<'_> {
                     let mut meter = Meter::new(self.budget, &account);
                     {
                         let with_order = self.orders.is_some();
-                        let key = Key { operations, indexes: &indexes, model, calls, with_order };
+                        let key = Key { operations, model, calls, with_order };
                         judge(key, self.methods, &mut meter).unwrap_or_else(KeyVerdict::Unknown)
                     }
                 });
@@ -150,7 +151,6 @@ impl Job<'_> {
 /// One key, ready to be judged.
 struct Key<'a, M: Model> {
     operations: &'a [Operation],
-    indexes: &'a [u32],
     model: M,
     calls: Vec<Call<M::Op>>,
     with_order: bool,
@@ -243,7 +243,7 @@ fn judge_register(
             }
         }
     }
-    judge_by_search(key, methods, meter)
+    search_key(key, methods, &Reduction::values(), meter)
 }
 
 fn judge_by_search<M: Model>(
@@ -251,10 +251,20 @@ fn judge_by_search<M: Model>(
     methods: &[Method],
     meter: &mut Meter<'_>,
 ) -> Result<KeyVerdict, Exhausted> {
+    search_key(key, methods, &Reduction::none(), meter)
+}
+
+fn search_key<M: Model>(
+    key: Key<'_, M>,
+    methods: &[Method],
+    reduction: &Reduction<M::Op>,
+    meter: &mut Meter<'_>,
+) -> Result<KeyVerdict, Exhausted> {
     if !methods.contains(&Method::Search) {
         return Err(Exhausted::Methods);
     }
-    let Key { operations, indexes, mut model, mut calls, with_order } = key;
+    let Key { operations, model: unrefined, calls: all, with_order } = key;
+    let (mut model, mut calls) = (unrefined.clone(), all.clone());
     model.refine(&mut calls);
     let mut options = Options { with_order, foresight: true };
     let mut stuck = match search(&model, &calls, options, meter)? {
@@ -270,12 +280,16 @@ fn judge_by_search<M: Model>(
             Ok(Found::Stuck(stuck)) => stuck,
             Ok(Found::Valid(_)) => panic!("foresight refused a history that has a linearization"),
             Err(_) => {
-                let violation = counterexample::of_all(operations, indexes);
+                let violation = counterexample::of_all(operations, &all);
                 return Ok(KeyVerdict::Violation(Box::new(violation)));
             }
         };
     }
-    let violation = counterexample::of_stuck(operations, indexes, &calls, &stuck);
+    // Refining may have left calls out, so the place of the last one is looked up.
+    let culprit = calls[stuck.call as usize].source;
+    stuck.call = all.iter().position(|call| call.source == culprit).map_or(0, |at| at as u32);
+    let (kept, stuck) = minimize(&unrefined, &all, stuck, reduction, meter);
+    let violation = counterexample::of_stuck(operations, &all, &kept, &stuck);
     Ok(KeyVerdict::Violation(Box::new(violation)))
 }
 
@@ -305,7 +319,10 @@ fn combine(
             Ok(KeyVerdict::Violation(mut found)) => {
                 *stats.methods.entry(found.method).or_default() += 1;
                 found.key = key;
-                violation.get_or_insert(found);
+                violation = Some(match violation {
+                    Some(known) => first_of(known, found),
+                    None => found,
+                });
             }
             Ok(KeyVerdict::Unknown(why)) => {
                 exhausted.get_or_insert(why);
@@ -335,4 +352,9 @@ fn combine(
         }
         None => Verdict::Valid(stats),
     })
+}
+
+/// Of two violations the one that shows first.
+pub(crate) fn first_of(one: Box<Violation>, two: Box<Violation>) -> Box<Violation> {
+    if two.cut.line < one.cut.line { two } else { one }
 }

@@ -9,35 +9,40 @@ use crate::search::Stuck;
 use crate::unique::{Evidence, Fault};
 use crate::verdict::{Method, Stats, Violation};
 
-/// The prefix of one key's history up to the completion at which the search was stuck.
+/// The calls on which a search was stuck; `kept` are all up to the cut, or enough of them.
 pub(crate) fn of_stuck<Op>(
     operations: &[Operation],
-    indexes: &[u32],
     calls: &[Call<Op>],
+    kept: &[u32],
     stuck: &Stuck,
 ) -> Violation {
-    let culprit = &operations[calls[stuck.call as usize].source as usize];
-    let prefix: Vec<Operation> = indexes
-        .iter()
-        .map(|&index| &operations[index as usize])
-        .filter(|operation| operation.invoked.position <= stuck.position)
-        .cloned()
-        .collect();
+    let operation = |call: u32| &operations[calls[call as usize].source as usize];
+    let culprit = operation(stuck.call);
     let cut = culprit.completed.unwrap_or(culprit.invoked);
     let line = cut.line;
+    let early = calls.iter().filter(|call| call.invoked <= stuck.position).count();
+    let shown = if kept.len() == early {
+        format!("these are all operations of the key that were invoked before line {line}")
+    } else {
+        format!(
+            "these are operations of the key that were invoked before line {line}; of the others, \
+             some change nothing, and the rest may be taken to put some value there that none of \
+             these is about, whenever that helps"
+        )
+    };
     Violation {
         key: None,
-        operations: prefix,
+        operations: kept.iter().map(|&call| operation(call).clone()).collect(),
         cut,
         why: format!(
-            "{culprit}: no order of the operations before line {line} lets it complete so; just \
-             before, the state could be {}",
+            "{culprit}: no order of what took effect before lets it complete so; just before, the \
+             state could be {}",
             stuck.states.join(" or ")
         ),
         implies: format!(
-            "they are all operations of this key that were invoked before line {line}; in any \
-             linearization of the whole, what took effect before line {line} is one of them: what \
-             had completed by then, and of the rest, with its later answer, any part"
+            "{shown}; and what took effect before line {line} in a linearization of the whole \
+             would be all that had completed by then, and of what had not, with its later answer, \
+             any part"
         ),
         method: Method::Search,
         stats: Stats { operations: 0, keys: 0, methods: BTreeMap::new() },
@@ -45,9 +50,9 @@ pub(crate) fn of_stuck<Op>(
 }
 
 /// The whole of one key's history, when the budget is too small to look for a part of it.
-pub(crate) fn of_all(operations: &[Operation], indexes: &[u32]) -> Violation {
+pub(crate) fn of_all<Op>(operations: &[Operation], calls: &[Call<Op>]) -> Violation {
     let all: Vec<Operation> =
-        indexes.iter().map(|&index| operations[index as usize].clone()).collect();
+        calls.iter().map(|call| operations[call.source as usize].clone()).collect();
     let last = all.iter().filter_map(|operation| operation.completed).max();
     Violation {
         key: None,

@@ -215,6 +215,20 @@ fn changes(operation: &Operation, kind: ModelKind) -> Option<&Value> {
     if observes || matches!(operation.outcome, Outcome::Failed(_)) {
         return None;
     }
+    let answer = match &operation.outcome {
+        Outcome::Ok(value) => Some(value),
+        _ => None,
+    };
+    let idle = match (kind, &*operation.f) {
+        (ModelKind::Counter, "add") => operation.input == Value::Int(0),
+        (ModelKind::KvAppend, "append") => operation.input == Value::text(""),
+        (ModelKind::Set, "remove") => answer == Some(&Value::Bool(false)),
+        (ModelKind::Queue, "dequeue") => answer == Some(&Value::Null),
+        _ => false,
+    };
+    if idle {
+        return None;
+    }
     if kind == ModelKind::CasRegister && &*operation.f == "cas" {
         let [expected, new] = operation.input.as_list()? else { return None };
         return (expected != new).then_some(new);

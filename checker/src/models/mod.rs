@@ -19,5 +19,5 @@ pub(crate) use log::Log;
 pub(crate) use multi_register::MultiRegister;
 pub(crate) use mutex::Mutex;
 pub(crate) use queue::Queue;
-pub(crate) use register::{Helpers, Register, RegisterOp};
+pub(crate) use register::{Helpers, Register, RegisterOp, UNSEEN};
 pub(crate) use set::Set;

@@ -32,7 +32,7 @@ pub(crate) enum RegisterOp {
 }
 
 /// Stands for all values that no observation names: they cannot be told apart.
-const UNSEEN: u32 = u32::MAX;
+pub(crate) const UNSEEN: u32 = u32::MAX;
 
 const CAS_SHAPE: &str = "a cas takes a list of two values: [expected, new]";
 

@@ -6,8 +6,10 @@ use crate::support::generate::{Shape, linearizable, mutate};
 use crate::support::oracle;
 use crate::support::random::Random;
 use checker::budget::Budget;
-use checker::history::{Event, History, HistoryBuilder};
+use checker::history::{Event, EventKind, History, HistoryBuilder};
 use checker::model::{ModelKind, ModelSpec};
+use checker::stream::StreamChecker;
+use checker::value::Value;
 use checker::verdict::{Method, Verdict};
 use checker::verify::{Opinion, verify_linearization, verify_violation};
 
@@ -160,4 +162,70 @@ fn cas_register_by_search_alone() {
 #[test]
 fn cas_register_by_unique_values_alone() {
     agree(ModelKind::CasRegister, &[Method::UniqueValues]);
+}
+
+/// Judging key by key while reading gives what judging the whole gives.
+#[test]
+fn streams() {
+    for seed in 0..histories_wanted() as u64 / 4 {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let shape = Shape {
+            kind: ModelKind::CasRegister,
+            operations: 12,
+            processes: 4,
+            values: 3,
+            keys: 4,
+            unknown: 10,
+            failed: 10,
+        };
+        let mut events = linearizable(shape, &mut random);
+        for _ in 0..random.below(4) {
+            mutate(&mut events, &mut random);
+        }
+        let spec = ModelSpec::natural(ModelKind::CasRegister);
+        let whole = checker::check(&build(&events), &spec, &Budget::unlimited()).unwrap();
+        let mut stream = StreamChecker::new(spec, Budget::unlimited());
+        for (place, event) in events.iter().enumerate() {
+            stream.push(event.clone()).unwrap();
+            let later = &events[place + 1..];
+            if !later.iter().any(|other| other.kind == EventKind::Invoke && other.key == event.key)
+            {
+                stream.retire(&event.key).unwrap();
+            }
+        }
+        let found = stream.finish().unwrap();
+        match (&whole, &found) {
+            (Verdict::Valid(one), Verdict::Valid(two)) => assert_eq!(one, two),
+            (Verdict::Violation(one), Verdict::Violation(two)) => {
+                assert_eq!((&one.key, one.cut.line), (&two.key, two.cut.line), "seed {seed}");
+                assert_eq!(one.stats, two.stats);
+            }
+            _ => panic!("seed {seed}: {whole:?} against {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_retired_key_is_forgotten_and_stays_closed() {
+    let event = |line, process, kind, value: Value| Event {
+        line,
+        process,
+        kind,
+        f: "write".into(),
+        key: Some("k".into()),
+        value,
+        failure: None,
+    };
+    let spec = ModelSpec::natural(ModelKind::CasRegister);
+    let mut stream = StreamChecker::new(spec, Budget::unlimited());
+    stream.push(event(1, 0, EventKind::Invoke, 1.into())).unwrap();
+    stream.retire(&Some("k".into())).unwrap();
+    assert_eq!(stream.live_keys(), 1, "an operation is open");
+    stream.push(event(2, 0, EventKind::Ok, 1.into())).unwrap();
+    assert_eq!(stream.live_keys(), 0);
+    let error = stream.push(event(3, 0, EventKind::Invoke, 2.into())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 3: process 0 invokes write on key \"k\", which was retired before"
+    );
 }
