@@ -27,7 +27,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("run --seed 9..3", "invalid value '9..3' for '--seed <SEED>'"),
     ("run --nodes 0", "`nodes = 0` is not from 1 to 63"),
     ("run --rate 0", "`rate = 0` is not "),
-    ("run --start-limit 0s", "`start_limit = \"0ns\"` is not longer than nothing"),
+    ("run --start-limit 0s", "`start_limit = \"0s\"` is not longer than nothing"),
     ("run --system rafd", "no system called `rafd`: the built-in ones are raft"),
     ("run --system ./absent.toml", "cannot read the system file ./absent.toml: No such file"),
     ("run --system bad-system.toml", "bad-system.toml:3:1: unknown field `colour`"),

@@ -4,17 +4,37 @@ use results::exit_code::{HARNESS_FAILURE, UNKNOWN, USAGE, VALID, VIOLATION};
 use serde_json::Value as Json;
 use whitewater::guardian::SUBCOMMAND;
 
-use crate::scene::{Scene, check, read_json};
+use crate::scene::{Running, Scene, check, read_json};
 use crate::support::wait_until;
 
 /// Short, and decided by what happens instead of by how fast it happens. One key and two clients
 /// make a lie about that key sure to be seen.
-const SHORT: &str = "--nodes 1 --seed 7 --time-limit 1s --min-ok 5 --keys 1 --clients 2 \
-                     --recovery-limit 3s --start-limit 10m --out out";
+const SHORT: [(&str, &str); 9] = [
+    ("--nodes", "1"),
+    ("--seed", "7"),
+    ("--time-limit", "1s"),
+    ("--min-ok", "5"),
+    ("--keys", "1"),
+    ("--clients", "2"),
+    ("--recovery-limit", "3s"),
+    ("--start-limit", "10m"),
+    ("--out", "out"),
+];
+
+/// Arguments of a run with these flags, and [`SHORT`] where they say nothing.
+fn short_run(system: &str, flags: &str) -> String {
+    let mut args = format!("run --system {system} {flags}");
+    for (flag, value) in SHORT {
+        if !flags.split_whitespace().any(|given| given == flag) {
+            args.push_str(&format!(" {flag} {value}"));
+        }
+    }
+    args
+}
 
 struct Row {
     behaviour: &'static str,
-    /// Flags beside [`SHORT`]; later ones win.
+    /// Flags over [`SHORT`].
     flags: &'static str,
     /// Exit codes that are right. A second one is that of a machine too slow to show it.
     codes: &'static [u8],
@@ -88,8 +108,7 @@ fn each_misbehaviour_is_told_for_what_it_is() {
     for (number, row) in TABLE.iter().enumerate() {
         let scene = Scene::new(&format!("table{number}"));
         let system = scene.misbehaving(row.behaviour);
-        let args = format!("run --system {system} {SHORT} {}", row.flags);
-        let done = scene.whitewater(&args);
+        let done = scene.whitewater(&short_run(&system, row.flags));
         let code = done.code.expect("it ends by itself");
         assert!(
             row.codes.iter().any(|&right| i32::from(right) == code),
@@ -113,9 +132,10 @@ fn each_misbehaviour_is_told_for_what_it_is() {
     }
 }
 
-/// Waits until the run is under way and gives the first living process whose arguments hold this.
-fn kill_in_the_middle(scene: &Scene, arg: &str) {
+/// Waits until the run is under way and kills the process among whose arguments this one is.
+fn kill_in_the_middle(scene: &Scene, running: &mut Running, arg: &str) {
     wait_until("operations are recorded", || {
+        assert!(!running.has_ended(), "the run ended before anything was recorded");
         scene.runs("out").first().is_some_and(|run| {
             let size = std::fs::metadata(run.join("history.jsonl")).map(|file| file.len());
             size.is_ok_and(|bytes| bytes > 10_000)
@@ -134,9 +154,9 @@ fn kill_in_the_middle(scene: &Scene, arg: &str) {
 fn a_sigkill_from_elsewhere_accuses_nobody() {
     let scene = Scene::new("foreign-kill");
     let system = scene.misbehaving("well");
-    let args = format!("run --system {system} {SHORT} --rate 500 --faults none --time-limit 8s");
-    let running = scene.start_with(&args, &[]);
-    kill_in_the_middle(&scene, "well");
+    let args = short_run(&system, "--rate 500 --faults none --time-limit 8s");
+    let mut running = scene.start_with(&args, &[]);
+    kill_in_the_middle(&scene, &mut running, "well");
     let done = running.finish().expect(HARNESS_FAILURE);
     assert!(done.stdout.contains("SIGKILL that the harness did not send"), "{done}");
     let verdict = read_json(&scene.only_run("out").join("verdict.json"));
@@ -150,9 +170,9 @@ fn a_sigkill_from_elsewhere_accuses_nobody() {
 fn a_killed_guardian_is_a_failure_of_the_harness() {
     let scene = Scene::new("guardian-kill");
     let system = scene.misbehaving("well");
-    let args = format!("run --system {system} {SHORT} --rate 500 --faults none --time-limit 10m");
-    let running = scene.start_with(&args, &[]);
-    kill_in_the_middle(&scene, SUBCOMMAND);
+    let args = short_run(&system, "--rate 500 --faults none --time-limit 10m");
+    let mut running = scene.start_with(&args, &[]);
+    kill_in_the_middle(&scene, &mut running, SUBCOMMAND);
     let done = running.finish().expect(HARNESS_FAILURE);
     assert!(done.stdout.contains("the guardian ended"), "{done}");
     scene.wait_nothing_left();
