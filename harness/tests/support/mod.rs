@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use whitewater::guardian::{Process, process_table};
 
 /// Longest wait for anything; generous, because it only matters when a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Environment variable that marks the processes of one test.
 pub const MARK: &str = "WHITEWATER_TEST_MARK";
