@@ -65,6 +65,7 @@ impl Prepared {
         check_mode(&scenario, &system)?;
         let places = Places::of_this_binary()
             .map_err(|e| UsageError(format!("cannot find this program's own folder: {e}")))?;
+        places.with_a_node().fill_all(&system.command).map_err(|e| usage(&e))?;
         system::build(&system, &places).map_err(|e| usage(&e))?;
         let describe = system.describe(&places).map_err(|e| usage(&e))?;
         check_bugs(&scenario, &system, describe.as_ref())?;

@@ -42,7 +42,11 @@ pub fn print_verdict(verdict: &RunVerdict) {
     for check in &verdict.checks {
         let style = style_of(check.verdict);
         let word = check.verdict.as_str();
-        let reason = shortened(&check.reason);
+        // A finding stands below in full; what could not be told has no other place.
+        let reason = match check.verdict {
+            CheckVerdict::Unknown => check.reason.clone(),
+            _ => shortened(&check.reason),
+        };
         println!("  {:width$}  {style}{word:9}{style:#}  {reason}", check.name);
     }
     print_faults(verdict);

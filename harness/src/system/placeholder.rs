@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::SystemError;
 
+/// Placeholders that stand for something of a node.
+const NODE_PLACES: [&str; 6] = ["config", "id", "data_dir", "node_dir", "client_addr", "peer_addr"];
+
 /// What placeholders stand for.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
@@ -29,6 +32,16 @@ impl Places {
             places.set("source_dir", tree.source_dir.display().to_string());
             places.set("target_dir", tree.target_dir.display().to_string());
             places.set("profile", tree.profile);
+        }
+        places
+    }
+
+    /// These places and those of a node, empty: to see whether a command's placeholders exist
+    /// before a node is there.
+    pub fn with_a_node(&self) -> Places {
+        let mut places = self.clone();
+        for name in NODE_PLACES {
+            places.set(name, "");
         }
         places
     }
