@@ -159,10 +159,9 @@ impl Guardian {
     /// Kills the guardian itself, for when it does not end as told: stopped or stuck. Only to be
     /// called while its events are still open, because then its process has not been reaped.
     pub fn kill(&self) {
-        for pid in [self.child_pid, self.host_pid] {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        }
+        // In a namespace the guardian proper dies with its parent.
+        let pid = nix::unistd::Pid::from_raw(self.child_pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
 
     /// Kills what the guardian left behind and waits, without yielding, until it has gone. Done
