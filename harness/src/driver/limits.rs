@@ -12,7 +12,7 @@ pub const MESSAGES_MAX: usize = 16_384;
 pub const FLUSH: Duration = Duration::from_millis(100);
 
 /// A guardian that was told to end and says nothing for this long is killed.
-pub const GUARDIAN_END: Duration = Duration::from_secs(60);
+pub const GUARDIAN_END: Duration = Duration::from_secs(30);
 
 /// Nodes are asked for their status this often.
 pub const POLL: Duration = Duration::from_millis(100);

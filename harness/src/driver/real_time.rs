@@ -365,8 +365,7 @@ impl RealTime {
         let why = "the guardian did not end when it was told to".to_owned();
         tracing::error!(why, "the harness failed");
         self.ending = Some(Ending::HarnessFailed(why));
-        let pid = nix::unistd::Pid::from_raw(self.guardian.host_pid());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        self.guardian.kill();
     }
 
     /// Ends everything that was started, and waits until it has ended.

@@ -89,6 +89,8 @@ pub enum GuardianError {
 pub struct Guardian {
     commands: mpsc::Sender<Vec<u8>>,
     mode: Mode,
+    /// The child that was spawned; in a namespace it is the parent of the guardian proper.
+    child_pid: i32,
     host_pid: i32,
     note: String,
     run_tag: String,
@@ -154,6 +156,14 @@ impl Guardian {
         &self.note
     }
 
+    /// Kills the guardian itself, for when it does not end as told: stopped or stuck. Only to be
+    /// called while its events are still open, because then its process has not been reaped.
+    pub fn kill(&self) {
+        // In a namespace the guardian proper dies with its parent.
+        let pid = nix::unistd::Pid::from_raw(self.child_pid);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+
     /// Kills what the guardian left behind and waits, without yielding, until it has gone. Done
     /// already before `Died` is reported; harmless to do again, and while the guardian lives.
     pub fn sweep(&self) -> SweepReport {
@@ -195,6 +205,7 @@ async fn launch(
     });
     let child =
         child.map_err(|source| GuardianError::Spawn { program: program.clone(), source })?;
+    let child_pid = child.id().cast_signed();
     let reaper = Reaper::new(child, run_tag.clone());
     let since_ticks = reaper.since_ticks;
     let (read, write) = UnixStream::from_std(ours).map_err(GuardianError::Prepare)?.into_split();
@@ -228,7 +239,7 @@ async fn launch(
     let _ = events_tx.try_send(ready);
     tokio::spawn(write_commands(write, commands_rx));
     tokio::spawn(read_events(lines, events_tx, reaper));
-    Ok((Guardian { commands, mode, host_pid, note, run_tag, since_ticks }, events))
+    Ok((Guardian { commands, mode, child_pid, host_pid, note, run_tag, since_ticks }, events))
 }
 
 /// Writes commands until the handle is dropped or the guardian has gone; closing the socket's

@@ -18,7 +18,7 @@ fn logged(seed: u64) -> Vec<String> {
 fn a_correct_cluster_is_never_accused() {
     let mut seen = std::collections::BTreeMap::new();
     let mut ok = 0;
-    for seed in 0..100 {
+    for seed in 0..60 {
         let done = plain(seed);
         assert_eq!(done.ending, Ending::Completed, "seed {seed}");
         let recovery = done.judge.recovery.as_ref().expect("it was waited for");
@@ -29,7 +29,7 @@ fn a_correct_cluster_is_never_accused() {
             *seen.entry(kind.clone()).or_insert(0) += count;
         }
     }
-    assert!(ok > 20_000, "{ok}");
+    assert!(ok > 10_000, "{ok}");
     for kind in crate::nemesis::all() {
         assert!(seen.contains_key(kind.name), "{} never took effect: {seen:?}", kind.name);
     }
@@ -72,7 +72,7 @@ fn the_first_failure_of_the_harness_is_told_from_every_phase() {
 
 #[test]
 fn whatever_never_comes_ends_as_a_failure_of_the_harness() {
-    for seed in 0..6 {
+    for seed in 0..4 {
         let at = Some(1_500 * MS + seed * 400 * MS);
         let none = Mishaps::default();
         for mishaps in [
