@@ -36,7 +36,10 @@ const REFUSED: &[(&str, &str)] = &[
         "run --system no-program.toml --out out --nodes 1",
         "node n1 could not be started: no such file: /absent/node",
     ),
-    ("run --system placeholder.toml --out out --nodes 1", "unknown placeholder `{confg}`"),
+    (
+        "run --system placeholder.toml --out out --nodes 1",
+        "node n1 could not be started: unknown placeholder `{confg}`",
+    ),
     ("run --faults kil", "no fault or group called `kil`: there are all, none, "),
     ("run --bug nope", "no bug called `nope`: system raft has "),
     ("run --workload bank", "no workload called `bank`: there are register"),
