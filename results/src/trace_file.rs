@@ -311,13 +311,24 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let run = RunDir::create(temp.path(), 0, || 1).unwrap();
         let mut manifest = crate::manifest::tests::sample();
-        for (traces, skipped) in [(false, true), (true, false)] {
+        // Where the system has said of itself what it offers, a trace that is missing is a gap.
+        for (traces, protocol, skipped) in
+            [(false, Some(1), true), (true, Some(1), false), (true, None, true)]
+        {
             manifest.traces = traces;
+            manifest.versions.protocol = protocol;
             for finding in judge(&run, &manifest).unwrap() {
                 let is_skipped = matches!(finding.outcome, Outcome::Skipped { .. });
                 assert_eq!(is_skipped, skipped);
                 assert_ne!(finding.outcome, Outcome::Valid);
             }
+        }
+        // One trace among the nodes shows that they trace: the others' are missed.
+        let node = &manifest.nodes[0];
+        fs::create_dir_all(run.node_dir(node)).unwrap();
+        fs::write(run.node_trace(node, 0), "").unwrap();
+        for finding in judge(&run, &manifest).unwrap() {
+            assert!(!matches!(finding.outcome, Outcome::Skipped { .. }), "{finding:?}");
         }
     }
 }
