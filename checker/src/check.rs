@@ -236,7 +236,7 @@ fn judge_register(
         for helpers in [Helpers::LeftOut, Helpers::Unseen] {
             let mut calls = key.calls.clone();
             models::Register::refine_for(&mut calls, key.model.initial_number(), helpers);
-            let options = Options { with_order: key.with_order, foresight: true };
+            let options = Options::decide(key.with_order);
             if let Found::Valid(order) = search(&key.model, &calls, options, meter)? {
                 let order = order.map(|order| sources(&calls, &order));
                 return Ok(KeyVerdict::Valid(Method::Search, order));
@@ -254,6 +254,9 @@ fn judge_by_search<M: Model>(
     search_key(key, methods, &Reduction::none(), meter)
 }
 
+/// How many placements the search for an explanation may take where the decision took foresight.
+const EXPLAIN_STEPS_MAX: u64 = 5_000_000;
+
 fn search_key<M: Model>(
     key: Key<'_, M>,
     methods: &[Method],
@@ -266,7 +269,7 @@ fn search_key<M: Model>(
     let Key { operations, model: unrefined, calls: all, with_order } = key;
     let (mut model, mut calls) = (unrefined.clone(), all.clone());
     model.refine(&mut calls);
-    let mut options = Options { with_order, foresight: true };
+    let options = Options::decide(with_order);
     let mut stuck = match search(&model, &calls, options, meter)? {
         Found::Valid(order) => {
             let order = order.map(|order| sources(&calls, &order));
@@ -275,8 +278,7 @@ fn search_key<M: Model>(
         Found::Stuck(stuck) => stuck,
     };
     if stuck.foresaw {
-        options.foresight = false;
-        stuck = match search(&model, &calls, options, meter) {
+        stuck = match search(&model, &calls, Options::explain(EXPLAIN_STEPS_MAX), meter) {
             Ok(Found::Stuck(stuck)) => stuck,
             Ok(Found::Valid(_)) => panic!("foresight refused a history that has a linearization"),
             Err(_) => {

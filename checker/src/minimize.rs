@@ -18,6 +18,9 @@ use crate::model::{Call, Effect, Model};
 use crate::models::{RegisterOp, UNSEEN};
 use crate::search::{Found, Options, Stuck, search};
 
+/// How many placements one trial may take, and how many calls all trials together.
+const STEPS_MAX: u64 = 1_000_000;
+const CALLS_TRIED_MAX: u64 = 4_000_000;
 /// Up to this many calls are tried one by one.
 const SINGLY_MAX: usize = 400;
 /// How many calls before the cut are looked at first.
@@ -65,7 +68,8 @@ pub(crate) fn minimize<M: Model>(
 ) -> (Vec<u32>, Stuck) {
     let all = 0..calls.len() as u32;
     let kept = all.filter(|&call| calls[call as usize].invoked <= stuck.position).collect();
-    let mut work = Work { model, calls, reduction, kept, stuck, left_out: false };
+    let mut work =
+        Work { model, calls, reduction, kept, stuck, left_out: false, steps_left: CALLS_TRIED_MAX };
     // A budget that ends here ends only the effort to be brief.
     let _ = work.reduce(meter);
     (work.kept, work.stuck)
@@ -78,6 +82,7 @@ struct Work<'a, M: Model> {
     kept: Vec<u32>,
     stuck: Stuck,
     left_out: bool,
+    steps_left: u64,
 }
 
 impl<M: Model> Work<'_, M> {
@@ -167,7 +172,9 @@ impl<M: Model> Work<'_, M> {
         tried.extend(chosen);
         let mut model = self.model.clone();
         model.refine(&mut tried);
-        let options = Options { with_order: false, foresight: false };
+        let options = Options::explain(STEPS_MAX);
+        self.steps_left =
+            self.steps_left.checked_sub(tried.len() as u64).ok_or(Exhausted::Stopped)?;
         let Found::Stuck(stuck) = search(&model, &tried, options, meter)? else {
             return Ok(false);
         };

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::json::object_entries;
 use super::shape::{Interner, unknown_operation, wrong_answer, wrong_input};
 use crate::history::{Operation, Outcome};
-use crate::model::{Effect, Model, ModelError};
+use crate::model::{Call, Effect, Model, ModelError};
 use crate::value::Value;
 
 /// All registers together; registers and values are numbered.
@@ -190,6 +192,33 @@ impl Model for MultiRegister {
                 .iter()
                 .all(|peer| step.register() != peer.register() || !(step.writes() || peer.writes()))
         })
+    }
+
+    /// A transaction of unknown outcome has only writes left. It can be left out after the last
+    /// read of any of them: until the next write of the same register nobody looks.
+    fn refine(&mut self, calls: &mut Vec<Call<Arc<[Step]>>>) {
+        if calls.iter().all(|call| call.required) {
+            return;
+        }
+        let mut read_until: FxHashMap<(u32, u32), u32> = FxHashMap::default();
+        for call in calls.iter().filter(|call| call.required) {
+            for step in call.op.iter() {
+                if let Step::Read { register, value } = *step {
+                    let until = read_until.entry((register, value)).or_default();
+                    *until = call.until.max(*until);
+                }
+            }
+        }
+        calls.retain_mut(|call| {
+            if !call.required {
+                let until = call.op.iter().filter_map(|step| match *step {
+                    Step::Write { register, value } => read_until.get(&(register, value)).copied(),
+                    Step::Read { .. } => None,
+                });
+                call.until = until.max().unwrap_or(0);
+            }
+            call.until > call.invoked
+        });
     }
 
     fn describe(&self, state: &Arc<[u32]>) -> String {

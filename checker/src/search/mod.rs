@@ -71,6 +71,20 @@ pub(crate) struct Options {
     pub(crate) with_order: bool,
     /// Let the model leave out states that cannot agree with later observations.
     pub(crate) foresight: bool,
+    /// Give up, as if stopped, after so many placements.
+    pub(crate) steps_max: u64,
+}
+
+impl Options {
+    /// To decide, whatever it takes.
+    pub(crate) fn decide(with_order: bool) -> Options {
+        Options { with_order, foresight: true, steps_max: u64::MAX }
+    }
+
+    /// To look for a small part of a history that is known to be inexplicable, within reason.
+    pub(crate) fn explain(steps_max: u64) -> Options {
+        Options { with_order: false, foresight: false, steps_max }
+    }
 }
 
 /// How many equal calls of unknown outcome are open at once at first. One alone would leave no
@@ -165,6 +179,7 @@ const NO_SLOT: u32 = u32::MAX;
 struct Window<'a, M: Model, B: Bits> {
     job: Job<'a, M>,
     foresaw: bool,
+    steps_left: u64,
     /// The slot of each call.
     slot_of: Vec<u32>,
     /// The call in each slot (stale where the slot is vacant).
@@ -206,6 +221,7 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
         Window {
             job,
             foresaw: false,
+            steps_left: job.options.steps_max,
             slot_of: vec![NO_SLOT; job.calls.len()],
             slots: vec![NO_SLOT; slots as usize],
             vacant: (0..slots).rev().collect(),
@@ -365,6 +381,8 @@ impl<'a, M: Model, B: Bits> Window<'a, M, B> {
                         & !config.done.words()[word];
                     for candidate in Slots::of(candidates, word) {
                         meter.step()?;
+                        self.steps_left =
+                            self.steps_left.checked_sub(1).ok_or(Exhausted::Stopped)?;
                         let Some(next) = self.place(&config, candidate, index) else { continue };
                         if next.done.has(slot) {
                             self.arrive(next, index, slot, &mut goals);

@@ -5,7 +5,9 @@
 use crate::support::generate::{Shape, linearizable, mutate};
 use crate::support::oracle;
 use crate::support::random::Random;
-use checker::budget::Budget;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use checker::budget::{Budget, Exhausted};
 use checker::history::{Event, EventKind, History, HistoryBuilder};
 use checker::model::{ModelKind, ModelSpec};
 use checker::stream::StreamChecker;
@@ -228,4 +230,78 @@ fn a_retired_key_is_forgotten_and_stays_closed() {
         error.to_string(),
         "line 3: process 0 invokes write on key \"k\", which was retired before"
     );
+}
+
+/// A history that takes the search far too long: many values in a queue at once, which concurrent
+/// processes put there and take in any order.
+fn hard() -> History {
+    let shape = Shape {
+        kind: ModelKind::Queue,
+        operations: 2_000,
+        processes: 10,
+        values: 0,
+        keys: 2,
+        unknown: 0,
+        failed: 0,
+    };
+    build(&linearizable(shape, &mut Random::new(7)))
+}
+
+#[test]
+fn a_budget_that_ends_is_unknown_and_says_which() {
+    let history = hard();
+    let spec = ModelSpec::natural(ModelKind::Queue);
+    let questions = AtomicUsize::new(0);
+    let stop = || questions.fetch_add(1, Ordering::Relaxed) > 20;
+    let by_time = Budget { should_stop: &stop, bytes_max: u64::MAX };
+    let by_bytes = Budget { should_stop: &|| false, bytes_max: 1 << 20 };
+    for (budget, expected) in [(by_time, Exhausted::Stopped), (by_bytes, Exhausted::Bytes)] {
+        match checker::check(&history, &spec, &budget).unwrap() {
+            Verdict::Unknown(unknown) => {
+                assert_eq!(unknown.exhausted, expected);
+                assert_eq!(unknown.undecided_keys + unknown.decided.keys, 2);
+                assert_eq!(unknown.undecided.len() as u64, unknown.undecided_keys);
+            }
+            other => panic!("{other:?} within {expected:?}"),
+        }
+    }
+}
+
+/// A violation of one key outranks the unknown of another.
+#[test]
+fn violation_outranks_unknown() {
+    let mut events = linearizable(
+        Shape {
+            kind: ModelKind::Queue,
+            operations: 2_000,
+            processes: 10,
+            values: 0,
+            keys: 1,
+            unknown: 0,
+            failed: 0,
+        },
+        &mut Random::new(7),
+    );
+    // It stands first, so that it is judged even where there is one thread for both.
+    for (place, kind, value) in [(0, EventKind::Invoke, Value::Null), (1, EventKind::Ok, 5.into())]
+    {
+        let event = Event {
+            line: 1,
+            process: 1_000_000,
+            kind,
+            f: "dequeue".into(),
+            key: Some("other".into()),
+            value,
+            failure: None,
+        };
+        events.insert(place, event);
+    }
+    let questions = AtomicUsize::new(0);
+    let stop = || questions.fetch_add(1, Ordering::Relaxed) > 50;
+    let budget = Budget { should_stop: &stop, bytes_max: u64::MAX };
+    let spec = ModelSpec::natural(ModelKind::Queue);
+    match checker::check(&build(&events), &spec, &budget).unwrap() {
+        Verdict::Violation(violation) => assert_eq!(violation.key, Some("other".into())),
+        other => panic!("{other:?}"),
+    }
 }
