@@ -355,7 +355,7 @@ fn judge_and_keep(run_dir: &RunDir, failed: Option<String>) -> RunVerdict {
     if let Some(reason) = failed {
         failures.push(HarnessFailure { during: "driving the run".to_owned(), reason });
     }
-    let verdict = match judge::run_dir(run_dir, None) {
+    let verdict = match judge::run_dir(run_dir, judge::Options::default()) {
         Ok(verdict) => verdict,
         Err(JudgeError::NeverServed(reason)) => {
             RunVerdict::new(run_dir.id(), Vec::new(), vec![failure("starting the nodes", reason)])

@@ -28,6 +28,9 @@ pub struct Arguments {
     /// What the checks of each path may use [default: the run's own, or 60s,4GiB].
     #[arg(long)]
     budget: Option<BudgetLimits>,
+    /// Have the checker's answers checked by the independent verifier.
+    #[arg(long)]
+    verify: bool,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -46,6 +49,7 @@ pub fn main(arguments: &Arguments) -> u8 {
         Err(error) => return usage_error(&format!("--init is not JSON: {error}")),
     };
     let rules = HistoryRules { model: arguments.model, init };
+    let options = judge::Options { limits: arguments.budget, verify: arguments.verify };
     let mut subjects = Vec::new();
     for path in &arguments.paths {
         if let Err(error) = collect(path, true, &mut subjects) {
@@ -56,10 +60,8 @@ pub fn main(arguments: &Arguments) -> u8 {
     let mut refused = false;
     for subject in &subjects {
         let judged = match subject {
-            Subject::Run(run) => judge::run_dir(run, arguments.budget),
-            Subject::History(path) => {
-                judge::history_file(path, &rules, arguments.budget.unwrap_or_default())
-            }
+            Subject::Run(run) => judge::run_dir(run, options),
+            Subject::History(path) => judge::history_file(path, &rules, options),
         };
         match judged {
             Ok(verdict) => verdicts.push(verdict),

@@ -6,9 +6,10 @@ use std::path::Path;
 use checker::budget::{Budget, Exhausted};
 use checker::history::{EventKind, History, HistoryBuilder, Operation};
 use checker::model::{ModelKind, ModelSpec};
-use checker::verdict::{Stats, Unknown, Verdict, Violation};
+use checker::verdict::{Method, Stats, Unknown, Verdict, Violation};
+use checker::verify::{Opinion, verify_linearization, verify_violation};
 use results::history::HistoryReader;
-use results::{Check, CheckVerdict};
+use results::{Check, CheckVerdict, HarnessFailure};
 use serde_json::{Map, Value as Json, json};
 
 use super::JudgeError;
@@ -152,11 +153,57 @@ pub fn judge(
     budget: &Budget<'_>,
 ) -> Result<Check, JudgeError> {
     let verdict = checker::check(history, spec, budget).map_err(|error| refused(path, &error))?;
-    Ok(match verdict {
-        Verdict::Valid(stats) => Check::new(CHECK, CheckVerdict::Valid, decided(&stats)),
-        Verdict::Violation(violation) => of_violation(&violation),
-        Verdict::Unknown(unknown) => of_unknown(&unknown),
-    })
+    Ok(of_verdict(&verdict))
+}
+
+/// Judges a history and has the answer checked by the independent verifier. The second part is the
+/// check `verified`, or a failure of ours: the verifier contradicts the checker.
+///
+/// # Errors
+/// As for [`judge`].
+pub fn judge_twice(
+    path: &Path,
+    history: &History,
+    spec: &ModelSpec,
+    budget: &Budget<'_>,
+) -> Result<(Check, Result<Check, HarnessFailure>), JudgeError> {
+    let mut orders = Vec::new();
+    let verdict =
+        checker::linearize(history, spec, &Method::ALL, budget, &mut |order| orders.push(order))
+            .map_err(|error| refused(path, &error))?;
+    let opinion = match &verdict {
+        Verdict::Valid(_) => verify_linearization(history, spec, &orders).map(|()| {
+            let reason = format!("the orders found for {} keys were replayed", orders.len());
+            (CheckVerdict::Valid, reason)
+        }),
+        Verdict::Violation(violation) => {
+            verify_violation(history, spec, violation).map(|opinion| match opinion {
+                Opinion::Confirmed => {
+                    (CheckVerdict::Valid, "no order of the counterexample exists".to_owned())
+                }
+                Opinion::TooWide => (
+                    CheckVerdict::Skipped,
+                    "the counterexample has too many orders to be re-checked".to_owned(),
+                ),
+            })
+        }
+        Verdict::Unknown(_) => Ok((CheckVerdict::Skipped, "nothing was decided".to_owned())),
+    };
+    let second = opinion.map(|(verdict, reason)| Check::new("verified", verdict, reason)).map_err(
+        |mistrust| HarnessFailure {
+            during: "verifying the checker's answer".to_owned(),
+            reason: mistrust.to_string(),
+        },
+    );
+    Ok((of_verdict(&verdict), second))
+}
+
+fn of_verdict(verdict: &Verdict) -> Check {
+    match verdict {
+        Verdict::Valid(stats) => Check::new(CHECK, CheckVerdict::Valid, decided(stats)),
+        Verdict::Violation(violation) => of_violation(violation),
+        Verdict::Unknown(unknown) => of_unknown(unknown),
+    }
 }
 
 fn refused(path: &Path, error: &dyn std::fmt::Display) -> JudgeError {

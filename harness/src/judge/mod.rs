@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use checker::budget::Budget;
+use checker::history::History;
 use checker::model::{ModelKind, ModelSpec};
 use checker::value::Value;
 use results::manifest::{Manifest, RunOutcome};
@@ -54,6 +55,36 @@ pub struct HistoryRules {
     pub init: Option<Value>,
 }
 
+/// How something is judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What the checks may use; `None`: the run's own limits, or the default.
+    pub limits: Option<BudgetLimits>,
+    /// Have the checker's answers checked by the independent verifier.
+    pub verify: bool,
+}
+
+impl Options {
+    /// The checks of a history, and what failed of ours.
+    fn judge(
+        self,
+        path: &Path,
+        history: &History,
+        spec: &ModelSpec,
+        limits: BudgetLimits,
+    ) -> Result<(Vec<Check>, Vec<HarnessFailure>), JudgeError> {
+        with_budget(limits, |budget| {
+            if !self.verify {
+                return Ok((vec![history::judge(path, history, spec, budget)?], Vec::new()));
+            }
+            Ok(match history::judge_twice(path, history, spec, budget)? {
+                (check, Ok(second)) => (vec![check, second], Vec::new()),
+                (check, Err(failure)) => (vec![check], vec![failure]),
+            })
+        })
+    }
+}
+
 /// Judges a history file that belongs to no run.
 ///
 /// # Errors
@@ -61,7 +92,7 @@ pub struct HistoryRules {
 pub fn history_file(
     path: &Path,
     rules: &HistoryRules,
-    limits: BudgetLimits,
+    options: Options,
 ) -> Result<RunVerdict, JudgeError> {
     let began = Instant::now();
     let read = history::read(path, None)?;
@@ -70,26 +101,27 @@ pub fn history_file(
         None => history::guess_model(path, &read.history)?,
     };
     let spec = ModelSpec { kind, init: rules.init.clone() };
-    let check = with_budget(limits, |budget| history::judge(path, &read.history, &spec, budget))?;
-    let mut verdict = RunVerdict::new(&path.display().to_string(), vec![check], Vec::new());
+    let limits = options.limits.unwrap_or_default();
+    let (checks, failures) = options.judge(path, &read.history, &spec, limits)?;
+    let mut verdict = RunVerdict::new(&path.display().to_string(), checks, failures);
     verdict.stats = read.tally.stats();
     verdict.stats.insert("model".to_owned(), kind.name().into());
     add_duration(&mut verdict, began.elapsed());
     Ok(verdict)
 }
 
-/// Judges a run from its directory; without `limits` with those of its own scenario.
+/// Judges a run from its directory; without limits of their own with those of its scenario.
 ///
 /// # Errors
 /// [`JudgeError`] if the manifest or the fault log cannot be read. A check that cannot be made is
 /// no error: it says so, or is a failure of the harness, beside the checks that can.
-pub fn run_dir(run: &RunDir, limits: Option<BudgetLimits>) -> Result<RunVerdict, JudgeError> {
+pub fn run_dir(run: &RunDir, options: Options) -> Result<RunVerdict, JudgeError> {
     let began = Instant::now();
     let manifest = Manifest::read(&run.manifest())?;
     if let RunOutcome::NeverServed { reason } = &manifest.outcome {
         return Err(JudgeError::NeverServed(reason.clone()));
     }
-    let limits = limits.unwrap_or(manifest.scenario.budget);
+    let limits = options.limits.unwrap_or(manifest.scenario.budget);
     let faults = run_checks::faults(run)?;
     let mut failures = run_checks::harness_failures(&manifest);
     let mut checks = Vec::new();
@@ -101,10 +133,13 @@ pub fn run_dir(run: &RunDir, limits: Option<BudgetLimits>) -> Result<RunVerdict,
             stats = read.tally.stats();
             vacuity = Some(run_checks::vacuity(&manifest, &faults, &read.tally));
             let spec = run_checks::model(run, &manifest)?;
-            with_budget(limits, |budget| history::judge(&path, &read.history, &spec, budget))
+            options.judge(&path, &read.history, &spec, limits)
         });
     match judged {
-        Ok(check) => checks.push(check),
+        Ok((made, failed)) => {
+            checks.extend(made);
+            failures.extend(failed);
+        }
         // What we wrote ourselves and cannot read is our failure, not the system's.
         Err(error) => failures.push(HarnessFailure {
             during: "judging the run's history".to_owned(),
