@@ -1,5 +1,6 @@
 //! One table: what the misbehaving node does, and what a user must be told.
 
+use nix::sys::signal::{Signal, kill};
 use results::exit_code::{HARNESS_FAILURE, UNKNOWN, USAGE, VALID, VIOLATION};
 use serde_json::Value as Json;
 use whitewater::guardian::SUBCOMMAND;
@@ -154,9 +155,14 @@ fn kill_in_the_middle(scene: &Scene, running: &mut Running, arg: &str) {
 fn a_sigkill_from_elsewhere_accuses_nobody() {
     let scene = Scene::new("foreign-kill");
     let system = scene.misbehaving("well");
-    let args = short_run(&system, "--rate 500 --faults none --time-limit 8s");
+    let args = short_run(&system, "--rate 500 --faults none --time-limit 10m");
     let mut running = scene.start_with(&args, &[]);
     kill_in_the_middle(&scene, &mut running, "well");
+    wait_until("the exit is noted", || {
+        let manifest = read_json(&scene.only_run("out").join("run.json"));
+        manifest["exits"].as_array().is_some_and(|exits| !exits.is_empty())
+    });
+    kill(running.pid(), Signal::SIGINT).unwrap();
     let done = running.finish().expect(HARNESS_FAILURE);
     assert!(done.stdout.contains("SIGKILL that the harness did not send"), "{done}");
     let verdict = read_json(&scene.only_run("out").join("verdict.json"));
