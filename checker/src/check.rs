@@ -118,32 +118,26 @@ impl Job<'_> {
     fn run<M: Model>(self, model: &M, judge: JudgeKey<M>) -> Result<Verdict, ModelError> {
         let account = Account::default();
         let keys = split(self.history, model);
-        let judged: Vec<(Option<Value>, Result<KeyVerdict, ModelError>)> = keys
-            .into_par_iter()
-            .enumerate()
-            .map(|(place, (key, indexes))| {
-                let operations = self.history.operations();
-                let mut model = model.clone();
-                let verdict = encode(operations, &indexes, &mut model).map(|calls| {
-                    let mut meter = Meter::new(self.budget, &account);
-                    {
-                        let with_order = self.orders.is_some();
-                        let key = Key { operations, model, calls, with_order };
-                        judge(key, self.methods, &mut meter).unwrap_or_else(KeyVerdict::Unknown)
-                    }
-                });
-                if let (Some(orders), Ok(KeyVerdict::Valid(_, Some(order)))) =
-                    (self.orders, &verdict)
-                {
-                    let linearization = Linearization { key: key.clone(), order: order.clone() };
-                    orders
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((place, linearization));
-                }
-                (key, verdict)
-            })
-            .collect();
+        let judge_one = |(place, (key, indexes)): (usize, (Option<Value>, Vec<u32>))| {
+            let operations = self.history.operations();
+            let mut model = model.clone();
+            let verdict = encode(operations, &indexes, &mut model).map(|calls| {
+                let mut meter = Meter::new(self.budget, &account);
+                let key = Key { operations, model, calls, with_order: self.orders.is_some() };
+                judge(key, self.methods, &mut meter).unwrap_or_else(KeyVerdict::Unknown)
+            });
+            if let (Some(orders), Ok(KeyVerdict::Valid(_, Some(order)))) = (self.orders, &verdict) {
+                let linearization = Linearization { key: key.clone(), order: order.clone() };
+                orders.lock().unwrap_or_else(PoisonError::into_inner).push((place, linearization));
+            }
+            (key, verdict)
+        };
+        // Threads would take longer to start than a single key to judge.
+        let judged: Vec<(Option<Value>, Result<KeyVerdict, ModelError>)> = if keys.len() == 1 {
+            keys.into_iter().enumerate().map(judge_one).collect()
+        } else {
+            keys.into_par_iter().enumerate().map(judge_one).collect()
+        };
         combine(self.history, judged)
     }
 }
