@@ -67,6 +67,11 @@ pub(crate) fn of_all<Op>(operations: &[Operation], calls: &[Call<Op>]) -> Violat
     }
 }
 
+/// Nothing, as a value, is easily overlooked.
+fn describe(value: String) -> String {
+    if value == "null" { "null (absent)".to_owned() } else { value }
+}
+
 /// Calls of a register with unique writes that contradict one another.
 pub(crate) fn of_evidence(
     operations: &[Operation],
@@ -80,7 +85,7 @@ pub(crate) fn of_evidence(
         .map(|&call| operations[calls[call as usize].source as usize].clone())
         .collect();
     let values: Vec<String> =
-        evidence.values.iter().map(|&value| register.value_text(value)).collect();
+        evidence.values.iter().map(|&value| describe(register.value_text(value))).collect();
     let value = values.join(" and ");
     let why = match evidence.fault {
         Fault::NeverWritten => {
@@ -99,8 +104,9 @@ pub(crate) fn of_evidence(
             values[0]
         ),
         Fault::Interleaved => format!(
-            "the values {value} came once each, and real time demands that each was gone before \
-             the other came"
+            "the register can have held {value} for one stretch of time each, as each came only \
+             once; but an operation on either completed before one on the other began, so each \
+             stretch would have to end before the other"
         ),
         Fault::FailedInVain => format!(
             "a cas failed because the value was not {value}, but it was there from before its \

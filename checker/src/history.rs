@@ -129,7 +129,12 @@ impl fmt::Display for Operation {
             write!(f, " {}", self.input)?;
         }
         match &self.outcome {
-            Outcome::Ok(value) if *value == self.input => f.write_str(" -> ok"),
+            // An observation of nothing is an answer, not an acknowledgement.
+            Outcome::Ok(value)
+                if *value == self.input && !matches!(&*self.f, "read" | "get" | "dequeue") =>
+            {
+                f.write_str(" -> ok")
+            }
             Outcome::Ok(value) => write!(f, " -> {value}"),
             Outcome::Failed(None) => f.write_str(" -> failed"),
             Outcome::Failed(Some(failure)) => write!(f, " -> {}", failure.name()),

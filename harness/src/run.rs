@@ -36,6 +36,7 @@ pub struct Prepared {
     describe: Option<Describe>,
     faults: Vec<&'static FaultKind>,
     outside_model: Vec<String>,
+    left_out: Vec<String>,
 }
 
 /// What came of a run.
@@ -65,10 +66,6 @@ impl Prepared {
         check_mode(&scenario, &system)?;
         let places = Places::of_this_binary()
             .map_err(|e| UsageError(format!("cannot find this program's own folder: {e}")))?;
-        places.with_a_node().fill_all(&system.command).map_err(|e| usage(&e))?;
-        system::build(&system, &places).map_err(|e| usage(&e))?;
-        let describe = system.describe(&places).map_err(|e| usage(&e))?;
-        check_bugs(&scenario, &system, describe.as_ref())?;
         if !workloads::ALL.iter().any(|workload| workload.name == scenario.workload) {
             let known: Vec<&str> = workloads::ALL.iter().map(|workload| workload.name).collect();
             return Err(UsageError(format!(
@@ -77,8 +74,18 @@ impl Prepared {
                 known.join(", ")
             )));
         }
-        let (faults, outside_model) = choose_faults(&scenario, &system)?;
-        Ok(Prepared { scenario, system, places, describe, faults, outside_model })
+        let Faults { chosen: faults, outside: outside_model, left_out } =
+            choose_faults(&scenario, &system)?;
+        places.with_a_node().fill_all(&system.command).map_err(|e| usage(&e))?;
+        system::build(&system, &places).map_err(|e| usage(&e))?;
+        let describe = system.describe(&places).map_err(|e| usage(&e))?;
+        check_bugs(&scenario, &system, describe.as_ref())?;
+        Ok(Prepared { scenario, system, places, describe, faults, outside_model, left_out })
+    }
+
+    /// Faults that were asked for by group and are not fair to the system, and why.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// Runs with this seed, records under `out`, and judges.
@@ -293,13 +300,20 @@ fn check_bugs(
     }
 }
 
+/// The faults of a run.
+struct Faults {
+    chosen: Vec<&'static FaultKind>,
+    /// Promises of the system's model that they go beyond.
+    outside: Vec<String>,
+    /// Faults that were asked for by group and are not fair to the system, and why.
+    left_out: Vec<String>,
+}
+
 /// The kinds of faults of a run, and which promises of the system's model they go beyond. Groups
 /// stay inside the model; a fault asked for by its own name is injected all the same.
-fn choose_faults(
-    scenario: &Resolved,
-    system: &System,
-) -> Result<(Vec<&'static FaultKind>, Vec<String>), UsageError> {
+fn choose_faults(scenario: &Resolved, system: &System) -> Result<Faults, UsageError> {
     let kinds = nemesis::select(&scenario.faults).map_err(UsageError)?;
+    let mut left_out = Vec::new();
     let mut outside = Vec::new();
     let mut chosen = Vec::new();
     for kind in kinds {
@@ -322,12 +336,22 @@ fn choose_faults(
                 outside.push(assumption.name().to_owned());
                 chosen.push(kind);
             }
-            Some(_) => {}
+            Some(assumption) => {
+                left_out.push(format!("{} (needs `{}`)", kind.name, assumption.name()));
+            }
         }
+    }
+    if chosen.is_empty() && !left_out.is_empty() {
+        return Err(UsageError(format!(
+            "none of the faults asked for is fair to system {}: {}; a fault asked for by its own \
+             name goes beyond what the system promises",
+            system.name,
+            left_out.join(", ")
+        )));
     }
     outside.sort_unstable();
     outside.dedup();
-    Ok((chosen, outside))
+    Ok(Faults { chosen, outside, left_out })
 }
 
 fn outcome(ending: &Ending) -> RunOutcome {

@@ -67,7 +67,7 @@ pub struct JsonLog<T> {
 /// [`Error::Io`], and [`Error::Line`] for a line that is not what `what` names. A last line
 /// without a newline that cannot be read was cut and is left out.
 pub fn read_json_log<T: DeserializeOwned>(path: &Path, what: &str) -> Result<JsonLog<T>, Error> {
-    let mut lines = Lines::new(lines::open(path)?);
+    let mut lines = Lines::new(lines::open(path)?.source);
     let mut log = JsonLog { records: Vec::new(), torn_line: None };
     while let Some(line) = lines.next(path)? {
         if line.bytes.iter().all(u8::is_ascii_whitespace) {

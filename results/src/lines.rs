@@ -7,6 +7,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Error;
 
@@ -16,8 +18,15 @@ pub const LINE_BYTES_MAX: usize = 16 << 20;
 /// The first bytes of a zstd frame.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// What is read, and whether a compressed file turned out to be cut.
+pub(crate) struct Opened {
+    pub source: Box<dyn BufRead + Send>,
+    /// Set when the end of a frame was missing; what it held is lost.
+    pub cut: Arc<AtomicBool>,
+}
+
 /// Opens a file, decompressing it if it begins as a zstd frame does or ends in `.zst`.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
+pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(Error::io("read", path)(io::Error::from(io::ErrorKind::IsADirectory)));
@@ -30,28 +39,35 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
 pub(crate) fn decompressed(
     mut source: impl Read + Send + 'static,
     named_zst: bool,
-) -> io::Result<Box<dyn BufRead + Send>> {
+) -> io::Result<Opened> {
     let mut start = Vec::with_capacity(ZSTD_MAGIC.len());
     source.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut start)?;
     let is_zstd = start == ZSTD_MAGIC || (named_zst && ZSTD_MAGIC.starts_with(&start));
     let whole = io::Cursor::new(start).chain(source);
     if is_zstd {
-        let decoder = zstd::stream::read::Decoder::new(whole)?;
-        Ok(Box::new(BufReader::new(CutTolerant { inner: decoder })))
+        let inner = zstd::stream::read::Decoder::new(whole)?;
+        let cut = Arc::<AtomicBool>::default();
+        let source = BufReader::new(CutTolerant { inner, cut: Arc::clone(&cut) });
+        Ok(Opened { source: Box::new(source), cut })
     } else {
-        Ok(Box::new(BufReader::with_capacity(1 << 16, whole)))
+        let source = BufReader::with_capacity(1 << 16, whole);
+        Ok(Opened { source: Box::new(source), cut: Arc::default() })
     }
 }
 
 /// Takes the end of a cut frame for the end of the file.
 struct CutTolerant<R> {
     inner: R,
+    cut: Arc<AtomicBool>,
 }
 
 impl<R: Read> Read for CutTolerant<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.inner.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.cut.store(true, Ordering::Relaxed);
+                Ok(0)
+            }
             other => other,
         }
     }
@@ -141,7 +157,8 @@ mod tests {
         let text: Vec<u8> = (0..2000u32).flat_map(|i| format!("{i}\n").into_bytes()).collect();
         let packed = zstd::encode_all(text.as_slice(), 1).unwrap();
         for cut in 0..=packed.len() {
-            let mut source = decompressed(io::Cursor::new(packed[..cut].to_vec()), true).unwrap();
+            let opened = decompressed(io::Cursor::new(packed[..cut].to_vec()), true).unwrap();
+            let mut source = opened.source;
             let mut out = Vec::new();
             source.read_to_end(&mut out).unwrap();
             assert!(text.starts_with(&out), "cut at {cut}");

@@ -127,8 +127,8 @@ impl TraceFile<'_> {
 
     fn read(&mut self, path: &Path) -> Result<(), Error> {
         match lines::open(path) {
-            Ok(source) => {
-                let mut lines = Lines::with_limit(source, TRACE_LINE_BYTES_MAX);
+            Ok(opened) => {
+                let mut lines = Lines::with_limit(opened.source, TRACE_LINE_BYTES_MAX);
                 self.read_lines(&mut lines, path)?;
             }
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}

@@ -97,6 +97,39 @@ fn tuples_of_independent_are_keys_when_all_invocations_have_them() {
 }
 
 #[test]
+fn tuples_in_json_lines_are_keys_when_a_read_gives_them_away() {
+    let line = |kind: &str, f: &str, value: &str| {
+        format!("{{\"process\":0,\"type\":\"{kind}\",\"f\":\"{f}\",\"value\":{value}}}\n")
+    };
+    let pairs = [
+        line("invoke", "write", "[\"x\",1]"),
+        line("ok", "write", "[\"x\",1]"),
+        line("invoke", "cas", "[\"x\",[1,2]]"),
+        line("ok", "cas", "[\"x\",[1,2]]"),
+    ]
+    .concat();
+    let read = [line("invoke", "read", "[\"x\",null]"), line("ok", "read", "[\"x\",2]")].concat();
+    let keyed = events(&(pairs.clone() + &read));
+    assert!(keyed.iter().all(|event| event.key == Some(Value::from("x"))), "{keyed:?}");
+    assert_eq!(keyed[5].value, Value::Int(2));
+    // Without that read, or with one plain read, a list is a value like any other.
+    let plain = [line("invoke", "read", "null"), line("ok", "read", "[\"x\",2]")].concat();
+    for text in [pairs.clone(), pairs + &plain] {
+        assert!(events(&text).iter().all(|event| event.key.is_none()), "{text}");
+    }
+}
+
+#[test]
+fn a_cut_compressed_file_says_so() {
+    let packed = zstd::encode_all(JSONL.as_bytes(), 3).unwrap();
+    for (bytes, is_cut) in [(&packed[..], false), (&packed[..packed.len() - 5], true)] {
+        let mut reader = HistoryReader::from_bytes(Path::new("h"), bytes.to_vec()).unwrap();
+        assert!(reader.by_ref().all(|event| event.is_ok()));
+        assert_eq!(reader.is_cut(), is_cut);
+    }
+}
+
+#[test]
 fn a_bad_line_is_named_with_what_would_be_right() {
     let good = JSONL.lines().next().unwrap();
     for (bad, expected) in [

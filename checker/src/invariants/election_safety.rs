@@ -79,6 +79,11 @@ impl ElectionSafety {
                 if self.leaders.is_empty() {
                     gaps.add("no `leader` event was traced".to_string());
                 }
+                if self.votes.is_empty() && names.len() > 1 {
+                    gaps.add(
+                        "no granted `vote` was traced, so double votes cannot be told".to_string(),
+                    );
+                }
                 if self.is_full {
                     gaps.add(format!("more than {REMEMBERED_MAX} terms and votes to remember"));
                 }
@@ -190,6 +195,16 @@ mod tests {
         nodes.restart(3).vote(3, 2, 2, true).vote(3, 2, 1, false).pre_vote(3, 2, 1);
         nodes.vote(3, 3, 1, true).restart(2).leader(2, 2);
         assert_eq!(judge(&nodes), Outcome::Valid);
+    }
+
+    #[test]
+    fn leaders_without_any_vote_leave_double_votes_unknown() {
+        let mut nodes = Nodes::new(3);
+        nodes.start_all();
+        nodes.leader(1, 1).leader(2, 2);
+        assert!(matches!(judge(&nodes), Outcome::Unknown { .. }));
+        nodes.leader(3, 2);
+        assert!(matches!(judge(&nodes), Outcome::Violation { .. }));
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn main(arguments: &Arguments) -> u8 {
         (Format::Json, false) => verdicts.iter().for_each(output::print_json),
         (Format::Json, true) => output::print_json(&verdicts),
         (Format::Text, false) => verdicts.iter().for_each(output::print_verdict),
-        (Format::Text, true) => print_table(&verdicts),
+        (Format::Text, true) => print_table(&verdicts, subjects.len() - verdicts.len()),
     }
     let worst = Overall::worst(verdicts.iter().map(|verdict| verdict.verdict));
     match (worst, refused) {
@@ -87,14 +87,14 @@ pub fn main(arguments: &Arguments) -> u8 {
     }
 }
 
-fn print_table(verdicts: &[RunVerdict]) {
+fn print_table(verdicts: &[RunVerdict], refused: usize) {
     let width = verdicts.iter().map(|verdict| verdict.subject.len()).max().unwrap_or(0);
     for verdict in verdicts {
         output::print_verdict_line(verdict, width);
     }
     let count = |wanted| verdicts.iter().filter(|verdict| verdict.verdict == wanted).count();
     anstream::println!(
-        "{} judged: {} valid, {} violation, {} unknown, {} harness-failure",
+        "{} judged: {} valid, {} violation, {} unknown, {} harness-failure; {refused} refused",
         verdicts.len(),
         count(Overall::Valid),
         count(Overall::Violation),

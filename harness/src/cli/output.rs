@@ -30,6 +30,11 @@ pub fn print_step(step: &str) {
     eprintln!("{DIM}{step} …{DIM:#}");
 }
 
+/// Tells what the user should know, on standard error.
+pub fn print_note(note: &str) {
+    eprintln!("{YELLOW}note{YELLOW:#}: {note}");
+}
+
 /// Prints JSON.
 pub fn print_json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).expect("results are JSON");
@@ -85,17 +90,29 @@ fn print_faults(verdict: &RunVerdict) {
     if verdict.faults.is_empty() {
         return;
     }
-    let counts: Vec<String> = verdict
-        .faults
-        .iter()
+    let injected = verdict.faults.iter().filter(|count| count.injected > 0);
+    let counts: Vec<String> = injected
         .map(|count| format!("{} {}/{}", count.fault, count.effective, count.injected))
         .collect();
-    println!("  {DIM}faults (effective/injected): {}{DIM:#}", counts.join(", "));
+    if !counts.is_empty() {
+        println!("  {DIM}faults (effective/injected): {}{DIM:#}", counts.join(", "));
+    }
+    let skipped = verdict.faults.iter().filter(|count| count.skipped > 0);
+    let counts: Vec<String> =
+        skipped.map(|count| format!("{} {}", count.fault, count.skipped)).collect();
+    if !counts.is_empty() {
+        println!("  {DIM}faults due that could do nothing then: {}{DIM:#}", counts.join(", "));
+    }
 }
 
 fn print_finding(check: &Check) {
     println!("\n{RED}{}{RED:#}: {}", check.name, check.reason);
-    print_evidence(&check.evidence, 1);
+    let mut evidence = check.evidence.clone();
+    if let Json::Object(fields) = &mut evidence {
+        // The reason has just said it.
+        fields.retain(|_, value| !value.as_str().is_some_and(|text| check.reason.ends_with(text)));
+    }
+    print_evidence(&evidence, 1);
     println!();
 }
 

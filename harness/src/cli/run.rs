@@ -161,6 +161,10 @@ pub fn main(arguments: &Arguments) -> u8 {
         Ok(prepared) => prepared,
         Err(error) => return usage_error(&error),
     };
+    if !prepared.left_out().is_empty() {
+        let list = prepared.left_out().join(", ");
+        output::print_note(&format!("left out, as the system does not promise to bear it: {list}"));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -398,11 +398,16 @@ impl RealTime {
         // Bytes may have arrived after their sender had ended.
         self.recorder.add_senders(|node, incarnation| self.network.has_sent(node, incarnation));
         let now = self.now();
+        let mut ending = self.ending.take().expect("the loop ends with an ending");
         for breach in self.network.breaches() {
             let what = format!("{} on the link {}", breach.problem, breach.link);
+            // A cluster that cannot talk because its framing is not what its system file says
+            // never serves, and nothing else tells why.
+            if let Ending::NeverServed(why) = &mut ending {
+                why.push_str(&format!("; its `peer_framing` does not fit: {what}"));
+            }
             self.recorder.breach(now, breach.link.from, what);
         }
-        let ending = self.ending.expect("the loop ends with an ending");
         let RealTime { network, mut recorder, record_failed, panics_before, .. } = self;
         if let Some(network) = Arc::into_inner(network) {
             network.shutdown().await;

@@ -40,6 +40,8 @@ pub struct Tally {
     pub ok_invoked_after_first_effect: u64,
     /// The line that was cut, if the last one was.
     pub torn_line: Option<u64>,
+    /// A compressed file is cut: more than its last line is missing.
+    pub is_cut: bool,
 }
 
 impl Tally {
@@ -97,6 +99,7 @@ pub fn read(path: &Path, first_effect_ns: Option<u64>) -> Result<Read, JudgeErro
         builder.push(event).map_err(|error| refused(path, &error))?;
     }
     tally.torn_line = reader.torn().map(|torn| torn.line);
+    tally.is_cut = reader.is_cut();
     Ok(Read { history: builder.finish(), tally })
 }
 

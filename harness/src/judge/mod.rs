@@ -102,7 +102,11 @@ pub fn history_file(
     };
     let spec = ModelSpec { kind, init: rules.init.clone() };
     let limits = options.limits.unwrap_or_default();
-    let (checks, failures) = options.judge(path, &read.history, &spec, limits)?;
+    let (mut checks, failures) = options.judge(path, &read.history, &spec, limits)?;
+    if read.tally.is_cut {
+        let reason = "the compressed file is cut: only what it still holds was judged";
+        checks.push(Check::new("completed", CheckVerdict::Unknown, reason));
+    }
     let mut verdict = RunVerdict::new(&path.display().to_string(), checks, failures);
     verdict.stats = read.tally.stats();
     verdict.stats.insert("model".to_owned(), kind.name().into());
@@ -155,6 +159,8 @@ pub fn run_dir(run: &RunDir, options: Options) -> Result<RunVerdict, JudgeError>
     mark_outside_model(&manifest, &mut checks);
     let mut verdict = RunVerdict::new(run.id(), checks, failures);
     verdict.stats = stats;
+    verdict.stats.insert("seed".to_owned(), manifest.seed.into());
+    verdict.stats.insert("directory".to_owned(), run.path().display().to_string().into());
     verdict.faults = results::vacuity::count_faults(&faults);
     add_duration(&mut verdict, began.elapsed());
     Ok(verdict)

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::io::{BufRead, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::history::Event;
 use serde_json::Value as Json;
@@ -10,7 +11,7 @@ use super::edn::{EdnError, EdnReader};
 use super::jsonl::{Fields, Names};
 use crate::Error;
 use crate::json_log::describe_json_error;
-use crate::lines::{self, LINE_BYTES_MAX, Lines};
+use crate::lines::{self, LINE_BYTES_MAX, Lines, Opened};
 
 /// What a line of a history should look like; errors end with it.
 const WANTED: &str = "an event is one JSON object a line with process, type, f and value, such as \
@@ -35,14 +36,16 @@ type Source = Box<dyn BufRead + Send>;
 /// integers are passed over. A last line without a newline that cannot be read was cut by the end
 /// of its writer: it is left out and reported by [`HistoryReader::torn`].
 ///
-/// In EDN, keys lie in the values as `independent`'s `[key value]` tuples; a history has them when
-/// all its invocations are such pairs. To tell, the file is read twice.
+/// Keys may lie in the values as `independent`'s `[key value]` tuples; a history has them when all
+/// its invocations are such pairs (in JSON Lines, where a list may be a plain value, a read invoked
+/// with `[key, null]` must be among them). To tell, the file is read twice, as far as it takes.
 pub struct HistoryReader {
     path: PathBuf,
     source: Format,
     has_tuples: bool,
     names: Names,
     torn: Option<Torn>,
+    cut: Arc<AtomicBool>,
     events_not_judged: u64,
     time_ns: Option<u64>,
     is_done: bool,
@@ -80,27 +83,37 @@ impl HistoryReader {
         })
     }
 
-    fn with(path: &Path, open: &dyn Fn() -> Result<Source, Error>) -> Result<HistoryReader, Error> {
-        let (start, source) = peek(open()?).map_err(Error::io("read", path))?;
+    fn with(path: &Path, open: &dyn Fn() -> Result<Opened, Error>) -> Result<HistoryReader, Error> {
+        let Opened { source, cut } = open()?;
+        let (start, source) = peek(source).map_err(Error::io("read", path))?;
         let mut reader = HistoryReader {
             path: path.to_path_buf(),
             source: format(&start, source).map_err(|problem| Error::line(path, 1, problem))?,
             has_tuples: false,
             names: Names::default(),
             torn: None,
+            cut,
             events_not_judged: 0,
             time_ns: None,
             is_done: false,
         };
-        if matches!(reader.source, Format::Edn(_)) {
-            reader.has_tuples = has_tuples(EdnReader::new(open()?, LINE_BYTES_MAX));
-        }
+        let second = open()?.source;
+        reader.has_tuples = match reader.source {
+            Format::Edn(_) => has_tuples(EdnReader::new(second, LINE_BYTES_MAX)),
+            Format::Jsonl(_) => has_tuples_jsonl(Lines::new(second), path),
+        };
         Ok(reader)
     }
 
     /// The last line, if it was cut; known once the iterator has ended.
     pub fn torn(&self) -> Option<Torn> {
         self.torn
+    }
+
+    /// Whether the file was compressed and is cut: then more than its last line is missing. Known
+    /// once the iterator has ended.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// How many events of processes that are no integers were passed over so far.
@@ -139,7 +152,7 @@ impl HistoryReader {
                 let event = match serde_json::from_slice::<Fields<'_>>(bytes) {
                     Ok(fields) => {
                         *time_ns = fields.time.as_u64();
-                        event_of(fields, line.number, false, names)
+                        event_of(fields, line.number, *has_tuples, names)
                     }
                     Err(error) if !line.is_whole && error.is_eof() => {
                         *torn = Some(Torn { line: line.number });
@@ -217,6 +230,26 @@ fn fields_of(form: Json) -> Result<Fields<'static>, String> {
         value: field("value"),
         error: field("error"),
     })
+}
+
+/// The same for JSON Lines, where a list may also be a plain value: beside the pairs it takes a
+/// read invoked with `[key, null]`, and no event with a `key`.
+fn has_tuples_jsonl(mut lines: Lines<Source>, path: &Path) -> bool {
+    let mut reads = false;
+    while let Ok(Some(line)) = lines.next(path) {
+        let bytes = if line.number == 1 { without_bom(line.bytes) } else { line.bytes };
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let Ok(fields) = serde_json::from_slice::<Fields<'_>>(bytes) else { break };
+        if fields.r#type.as_deref() == Some("invoke") && matches!(fields.process(), Ok(Some(_))) {
+            if !fields.has_tuple() || !fields.key.is_null() {
+                return false;
+            }
+            reads |= fields.f.as_deref() == Some("read") && fields.value[1].is_null();
+        }
+    }
+    reads
 }
 
 /// Whether all client invocations of a history have `[key value]` tuples. What cannot be read is
