@@ -45,9 +45,13 @@ pub struct Outcome {
 impl Scene {
     /// An empty directory.
     pub fn new(name: &str) -> Scene {
+        // Scenes of one name may be played at the same time and must not end each other's
+        // processes.
+        static SCENES: AtomicU32 = AtomicU32::new(0);
+        let number = SCENES.fetch_add(1, Ordering::Relaxed);
         Scene {
             dir: tempfile::Builder::new().prefix("whitewater-e2e-").tempdir().unwrap(),
-            mark: format!("{name}-{}", std::process::id()),
+            mark: format!("{name}-{}-{number}", std::process::id()),
             started: AtomicU32::new(0),
         }
     }
