@@ -210,7 +210,10 @@ fn report(
     several: bool,
     verdicts: &mut Vec<RunVerdict>,
 ) -> u8 {
-    let path = finished.run_dir.path().display();
+    // Short where it can be: this is what people type next.
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = finished.run_dir.path();
+    let path = path.strip_prefix(&here).unwrap_or(path).display();
     match finished.result {
         RunResult::NeverServed(why) => {
             usage_error(&format!("{why}\n(seed {seed}, recorded in {path})"))
