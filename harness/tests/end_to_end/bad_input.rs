@@ -37,6 +37,10 @@ const REFUSED: &[(&str, &str)] = &[
         "node n1 could not be started: no such file: /absent/node",
     ),
     ("run --system placeholder.toml --out out --nodes 1", "unknown placeholder `{confg}`"),
+    (
+        "run --system well.toml --nodes 1 --faults drop",
+        "none of the faults asked for is fair to system ",
+    ),
     ("run --faults kil", "no fault or group called `kil`: there are all, none, "),
     ("run --bug nope", "no bug called `nope`: system raft has "),
     ("run --workload bank", "no workload called `bank`: there are register"),
